@@ -1,0 +1,145 @@
+# streamcount: Kafka topics in, live rollups out, inside PostgreSQL
+#
+#	make, make install		the usual PGXS way; PG_CONFIG=… names another server
+#	make installcheck		tests without Kafka, on the server that is running
+#	make test				installs what is missing, then every test there is
+#	make demo				the whole thing at work, for half a minute
+#	make bench				how fast it is
+#	make rooms				who may include what
+
+MODULE_big = streamcount
+OBJS = \
+	src/aggregate.o \
+	src/arrivals.o \
+	src/batch.o \
+	src/catalog.o \
+	src/compile.o \
+	src/ddl_rollup.o \
+	src/ddl_stream.o \
+	src/decode.o \
+	src/decode_meta.o \
+	src/execute.o \
+	src/fdw.o \
+	src/flush.o \
+	src/granularity.o \
+	src/guc.o \
+	src/identity.o \
+	src/judge.o \
+	src/launcher.o \
+	src/launcher_database.o \
+	src/launcher_unit.o \
+	src/ledger.o \
+	src/left_out.o \
+	src/module.o \
+	src/moment.o \
+	src/objects.o \
+	src/option.o \
+	src/option_start.o \
+	src/probe.o \
+	src/refuse.o \
+	src/report.o \
+	src/scan.o \
+	src/session.o \
+	src/source.o \
+	src/source_conf.o \
+	src/source_event.o \
+	src/source_fetch.o \
+	src/source_query.o \
+	src/sqlapi_rollup.o \
+	src/sqlapi_stats.o \
+	src/sqlapi_token.o \
+	src/sqlapi_window.o \
+	src/starts.o \
+	src/stats.o \
+	src/stats_launch.o \
+	src/stats_live.o \
+	src/stats_unit.o \
+	src/stream.o \
+	src/task.o \
+	src/token.o \
+	src/token_char.o \
+	src/token_domain.o \
+	src/token_path.o \
+	src/token_tag.o \
+	src/token_url.o \
+	src/unit.o \
+	src/way_executor.o \
+	src/window.o \
+	src/withdraw.o \
+	src/worker.o
+
+EXTENSION = streamcount
+DATA = $(wildcard sql/streamcount--*.sql)
+
+# test/sql: REGRESS runs anywhere, REGRESS_PRELOADED needs the library in
+# shared_preload_libraries; the same for test/specs.
+REGRESS = stream_ddl stream_options window
+REGRESS_PRELOADED =
+REGRESS_OPTS = --inputdir=test --load-extension=streamcount
+ISOLATION =
+ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=streamcount
+
+# Programs for the tests, the demo and the benchmark
+PROGRAMS = \
+	test/bench/drain \
+	test/bench/freshness \
+	test/bench/generate \
+	test/demo/tweets \
+	test/kafka/kafka_tool \
+	test/kafka/mock_broker
+EXTRA_CLEAN = $(PROGRAMS) test/kafka/target
+
+RDKAFKA_CFLAGS := $(shell pkg-config --cflags rdkafka 2>/dev/null)
+RDKAFKA_LIBS := $(shell pkg-config --libs rdkafka 2>/dev/null || echo -lrdkafka)
+# PostgreSQL's own headers and callback types have parameters that go unused.
+PG_CPPFLAGS = -Wall -Wextra -Wno-unused-parameter $(RDKAFKA_CFLAGS)
+SHLIB_LINK = $(RDKAFKA_LIBS)
+
+# LLVM bitcode would only serve to inline our functions into jitted
+# expressions, and needs the very clang that built the server.
+ifneq ($(origin with_llvm), command line)
+override with_llvm = no
+endif
+
+PG_CONFIG ?= pg_config
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+ifdef PGXS
+include $(PGXS)
+$(OBJS): $(wildcard src/*.h)
+else
+all install installcheck:
+	@echo "$(PG_CONFIG) is not there, or its server's headers are not:" >&2
+	@echo "'make prerequisites' installs them, PG_CONFIG=/path/to/pg_config names them" >&2
+	@exit 1
+clean:
+	rm -rf $(OBJS) streamcount.so $(EXTRA_CLEAN)
+endif
+
+test/bench/freshness: PROGRAM_CFLAGS = -I$(shell $(PG_CONFIG) --includedir)
+test/bench/freshness: PROGRAM_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq
+programs: $(PROGRAMS)
+$(PROGRAMS): %: %.c
+	$(CC) -std=gnu99 -O2 -g -Wall -Wextra $(RDKAFKA_CFLAGS) $(PROGRAM_CFLAGS) -o $@ $< \
+		$(RDKAFKA_LIBS) $(PROGRAM_LIBS) -lm
+
+prerequisites:
+	@test/bin/prerequisites test
+
+test demo bench: export REGRESS_TESTS = $(REGRESS)
+test demo bench: export PRELOADED_TESTS = $(REGRESS_PRELOADED)
+test demo bench: export ISOLATION_TESTS = $(ISOLATION)
+test:
+	@test/bin/run $(TESTS)
+demo:
+	@test/demo/run
+bench:
+	@test/bench/run
+
+rooms:
+	@test/bin/rooms
+
+clean: clean-work
+clean-work:
+	rm -rf tmp_check results output_iso regression.diffs regression.out
+
+.PHONY: programs prerequisites test demo bench rooms clean-work

@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * arrivals.c
+ *		What comes from the source, and what it means for a unit.
+ *
+ * Trusts nothing: every offset is compared with the one that is expected,
+ * and silence is measured against what the brokers say is there, because
+ * some faults give no event at all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+
+#include "arrivals.h"
+#include "ledger.h"
+#include "report.h"
+#include "stats.h"
+
+/* Entries of one call: enough to make it cheap, few enough to stay in cache. */
+#define TAKE 1000
+/* With messages to read and none coming, a new process tries again. */
+#define STALL_MS 60000
+/* A broken batch may be the wire's fault: so many new starts, then a halt. */
+#define CORRUPT_TRIES 3
+
+bool
+sc_arrivals_want_headers(const ScStream *stream)
+{
+	for (int i = 0; i < stream->ncolumns; i++)
+		if (stream->columns[i].kind == SC_COLUMN_METADATA &&
+			stream->columns[i].metadata == SC_META_HEADERS)
+			return true;
+	return false;
+}
+
+void
+sc_arrivals_assign(ScServed *served, ScSource *source)
+{
+	int32	   *partitions = palloc(sizeof(int32) * Max(served->npositions, 1));
+	int64	   *offsets = palloc(sizeof(int64) * Max(served->npositions, 1));
+
+	for (int i = 0; i < served->npositions; i++)
+	{
+		partitions[i] = served->positions[i].partition;
+		offsets[i] = served->positions[i].next;
+	}
+	if (served->npositions > 0)
+		sc_source_assign(source, served->npositions, partitions, offsets);
+	pfree(partitions);
+	pfree(offsets);
+}
+
+void
+sc_arrivals_events(ScServed *served, ScSource *source)
+{
+	ScEvent		event;
+
+	while (sc_source_event(source, &event))
+	{
+		switch (event.kind)
+		{
+			case SC_EVENT_LOG:
+				ereport(DEBUG1, (errmsg_internal("librdkafka: %s", event.text)));
+				break;
+			case SC_EVENT_DISCONNECTED:
+			case SC_EVENT_AUTH_FAILED:
+				sc_report_state(served, SC_STATE_CONNECTING, event.text);
+				break;
+			case SC_EVENT_FATAL:
+				ereport(ERROR,
+						(errcode(ERRCODE_CONNECTION_FAILURE),
+						 errmsg("could not go on reading Kafka topic \"%s\": %s",
+								served->stream->topic, event.text)));
+		}
+	}
+}
+
+/* ---------------------------------------------------------------------
+ * Faults of a partition
+ * --------------------------------------------------------------------- */
+
+static void
+start_anew(const char *reason)
+{
+	sc_stats_worker_will_restart(reason);
+	proc_exit(0);
+}
+
+/* Halt the partition in every rollup that stands there. */
+static void
+halt_partition(ScServed *served, int32 partition, const char *reason, const char *hint)
+{
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+		ScPart	   *part = sc_task_part(task, partition);
+
+		if (part == NULL || !part->active)
+			continue;
+		sc_ledger_halt(task->rollup->relid, partition, reason, hint);
+		ereport(WARNING,
+				(errmsg("partition %d of rollup %s is halted: %s", partition,
+						task->rollup->name, reason),
+				 errhint("%s", hint)));
+	}
+	start_anew("a partition is halted");
+}
+
+static void
+lose_until(ScServed *served, int32 partition, int64 oldest)
+{
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+		ScPart	   *part = sc_task_part(task, partition);
+
+		if (part == NULL || !part->active || part->next >= oldest)
+			continue;
+		sc_ledger_lose(task, partition, oldest);
+		ereport(WARNING,
+				(errmsg("partition %d of rollup %s: messages from offset " INT64_FORMAT " to before " INT64_FORMAT " are lost",
+						partition, task->rollup->name, part->next, oldest),
+				 errdetail("Kafka has deleted them."),
+				 errhint("The view streamcount.gaps lists them.")));
+	}
+	start_anew("lost messages were noted");
+}
+
+/* The broker does not have the offset: too old, or beyond the end. */
+static void
+out_of_range(ScServed *served, ScSource *source, const ScPosition *position)
+{
+	const char *error = NULL;
+	int64		oldest,
+				end;
+
+	if (!sc_source_offsets(source, 1, &position->partition, SC_OFFSET_EARLIEST, &oldest, 1000, &error) ||
+		!sc_source_offsets(source, 1, &position->partition, SC_OFFSET_LATEST, &end, 1000, &error))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not ask for offsets of Kafka topic \"%s\": %s",
+						served->stream->topic, error)));
+	if (position->next < oldest && served->stream->skip_gaps)
+		lose_until(served, position->partition, oldest);
+	if (position->next < oldest)
+		halt_partition(served, position->partition,
+					   psprintf("messages from offset " INT64_FORMAT " to before " INT64_FORMAT " are lost: Kafka has deleted them",
+								position->next, oldest),
+					   psprintf("Run streamcount.skip_to(rollup, %d, " INT64_FORMAT ") to go on behind them.",
+								position->partition, oldest));
+	if (position->next > end)
+		halt_partition(served, position->partition,
+					   psprintf("offset " INT64_FORMAT " is beyond the end " INT64_FORMAT ": the topic was made anew or cut",
+								position->next, end),
+					   "Drop and create the rollup to count the new topic.");
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("broker refused offset " INT64_FORMAT " of Kafka topic \"%s\", partition %d",
+					position->next, served->stream->topic, position->partition)));
+}
+
+static void
+corrupt(ScServed *served, const ScPosition *position, const char *text)
+{
+	ScUnitInfo	info;
+
+	if (!sc_stats_unit_of(served->unit.stream, served->unit.rollup, &info) ||
+		info.failures < CORRUPT_TRIES)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("could not read Kafka topic \"%s\", partition %d, at offset " INT64_FORMAT ": %s",
+						served->stream->topic, position->partition, position->next, text)));
+	halt_partition(served, position->partition,
+				   psprintf("the batch at offset " INT64_FORMAT " is broken: %s", position->next, text),
+				   "Repair the topic and run streamcount.resume(), or go on behind it by streamcount.skip_to().");
+}
+
+static void
+fault(ScServed *served, ScSource *source, const ScFetch *fetch, const ScPosition *position)
+{
+	switch (fetch->kind)
+	{
+		case SC_FETCH_OUT_OF_RANGE:
+			out_of_range(served, source, position);
+			break;
+		case SC_FETCH_CORRUPT:
+			corrupt(served, position, fetch->text);
+			break;
+		case SC_FETCH_TOPIC_MISSING:
+		case SC_FETCH_DENIED:
+			sc_report_state(served, SC_STATE_STALLED, fetch->text);
+			start_anew(fetch->text);
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_ERROR),
+					 errmsg("could not read Kafka topic \"%s\", partition %d: %s",
+							served->stream->topic, position->partition, fetch->text)));
+	}
+}
+
+/* ---------------------------------------------------------------------
+ * Messages
+ * --------------------------------------------------------------------- */
+
+static void
+take_one(ScServed *served, ScSource *source, const ScFetch *fetch, TimestampTz now)
+{
+	ScPosition *position = sc_unit_position(served, fetch->message.partition);
+
+	if (position == NULL)
+		return;
+	switch (fetch->kind)
+	{
+		case SC_FETCH_MESSAGE:
+			/* A broker may send what was asked for before: it is counted already. */
+			if (fetch->message.offset < position->next)
+				return;
+			position->next = fetch->message.offset + 1;
+			position->at_end = false;
+			position->moved_at = now;
+			served->way->methods->accept(served->way, &fetch->message);
+			break;
+		case SC_FETCH_EOF:
+			position->end = fetch->message.offset;
+			position->at_end = true;
+			position->next = Max(position->next, position->end);
+			position->high_watermark = Max(position->high_watermark, position->end);
+			break;
+		default:
+			fault(served, source, fetch, position);
+	}
+}
+
+int
+sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now)
+{
+	static ScFetch entries[TAKE];
+	int			n = sc_source_poll(source, entries, TAKE);
+
+	for (int i = 0; i < n; i++)
+		take_one(served, source, &entries[i], now);
+	if (n > 0)
+		sc_source_release(source);
+	return n;
+}
+
+bool
+sc_arrivals_pending(const ScServed *served)
+{
+	ListCell   *lc;
+
+	if (served->way == NULL)
+		return false;
+	if (served->way->methods->messages(served->way) > 0)
+		return true;
+	foreach(lc, served->tasks)
+		for (int i = 0; i < served->npositions; i++)
+		{
+			const ScPosition *position = &served->positions[i];
+			ScPart	   *part = sc_task_part(lfirst(lc), position->partition);
+
+			if (part && part->active && position->at_end && position->end > part->next)
+				return true;
+		}
+	return false;
+}
+
+/* ---------------------------------------------------------------------
+ * Questions
+ * --------------------------------------------------------------------- */
+
+static bool
+ask(ScServed *served, ScSource *source, int64 what, int64 *offsets, int timeout_ms)
+{
+	int32	   *partitions = palloc(sizeof(int32) * Max(served->npositions, 1));
+	const char *error = NULL;
+	bool		answered;
+
+	for (int i = 0; i < served->npositions; i++)
+		partitions[i] = served->positions[i].partition;
+	answered = served->npositions > 0 &&
+		sc_source_offsets(source, served->npositions, partitions, what, offsets, timeout_ms, &error);
+	pfree(partitions);
+	return answered;
+}
+
+bool
+sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms)
+{
+	int64	   *ends = palloc(sizeof(int64) * Max(served->npositions, 1));
+	bool		answered = ask(served, source, SC_OFFSET_LATEST, ends, timeout_ms);
+
+	for (int i = 0; answered && i < served->npositions; i++)
+	{
+		ScPosition *position = &served->positions[i];
+
+		position->asked_end = position->high_watermark = ends[i];
+		position->checked_at = GetCurrentTimestamp();
+	}
+	pfree(ends);
+	return answered;
+}
+
+bool
+sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
+{
+	int64	   *lows = palloc(sizeof(int64) * Max(served->npositions, 1));
+	bool		answered = ask(served, source, SC_OFFSET_EARLIEST, lows, timeout_ms);
+
+	for (int i = 0; answered && i < served->npositions; i++)
+		served->positions[i].low_watermark = lows[i];
+	pfree(lows);
+	return answered && sc_arrivals_ask_ends(served, source, timeout_ms);
+}
+
+void
+sc_arrivals_watch(const ScServed *served, TimestampTz now)
+{
+	for (int i = 0; i < served->npositions; i++)
+	{
+		const ScPosition *position = &served->positions[i];
+
+		if (position->high_watermark <= position->next ||
+			!TimestampDifferenceExceeds(position->moved_at, now, STALL_MS))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("stalled: nothing came from Kafka topic \"%s\", partition %d, for %d s",
+						served->stream->topic, position->partition, STALL_MS / 1000),
+				 errdetail("It stands at offset " INT64_FORMAT ", the partition ends at " INT64_FORMAT ".",
+						   position->next, position->high_watermark)));
+	}
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * arrivals.h
+ *		What comes from the source, and what it means for a unit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_ARRIVALS_H
+#define SC_ARRIVALS_H
+
+#include "streamcount.h"
+
+#include "source.h"
+#include "unit.h"
+
+extern bool sc_arrivals_want_headers(const ScStream *stream);
+extern void sc_arrivals_assign(ScServed *served, ScSource *source);
+
+/* Serve events: they change the state that is shown, and nothing else. */
+extern void sc_arrivals_events(ScServed *served, ScSource *source);
+
+/* Take what is there into the unit's way; how many entries. */
+extern int	sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now);
+
+/* Is there anything that a flush would write? */
+extern bool sc_arrivals_pending(const ScServed *served);
+
+/* Short questions; false when they were not answered. */
+extern bool sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms);
+extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms);
+
+/* Raise an ERROR when nothing comes although there is something to come. */
+extern void sc_arrivals_watch(const ScServed *served, TimestampTz now);
+
+#endif							/* SC_ARRIVALS_H */

@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *		The definitions of rollups, and how far each has come.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_CATALOG_H
+#define SC_CATALOG_H
+
+#include "streamcount.h"
+
+/* One partition of one rollup, as committed. */
+typedef struct ScProgress
+{
+	int32		partition;
+	int64		start_offset;
+	int64		next_offset;
+	int			rejected_in_row;
+	bool		paused;
+	bool		halted;
+	char	   *cluster;
+} ScProgress;
+
+typedef struct ScRollup
+{
+	Oid			relid;			/* view <name> */
+	Oid			query;			/* view <name>_query */
+	Oid			data;			/* table <name>_data */
+	Oid			stream;
+	Oid			owner;
+	char	   *name;			/* qualified and quoted */
+	char	   *start;			/* as given to create_rollup; NULL: the stream's */
+	char	   *fingerprint;	/* of the stream, as accepted */
+	List	   *settings;		/* name, value, name, value … of the creation */
+	bool		owners_differ;
+	bool		complete;		/* sentinel and unique index are there */
+	bool		paused;			/* by pause() */
+	bool		halted;			/* as a whole */
+	int			nprogress;
+	ScProgress *progress;		/* by partition */
+} ScRollup;
+
+/* Catalog look-ups of single objects; InvalidOid or NULL where there is none. */
+extern Oid	sc_catalog_owner(void);
+extern bool sc_catalog_is_windows(Oid function);
+extern bool sc_catalog_is_rollup(Oid relid);
+extern int	sc_catalog_array_length(Datum array);
+extern const char *sc_catalog_merge(Oid aggregate);
+
+/* In a transaction with a snapshot; everything lives in cx. */
+extern List *sc_catalog_rollups(Oid stream, MemoryContext cx);
+extern ScRollup *sc_catalog_rollup(Oid relid, MemoryContext cx);
+
+#endif							/* SC_CATALOG_H */

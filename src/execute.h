@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * execute.h
+ *		The defining query, run by PostgreSQL's executor.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_EXECUTE_H
+#define SC_EXECUTE_H
+
+#include "streamcount.h"
+
+#include "catalog.h"
+
+/*
+ * Both act as the rollup's owner, over the batch in hand, inside the
+ * caller's transaction: one merges into the data table and returns how many
+ * rows it wrote, the other only runs the query.
+ */
+extern uint64 sc_execute_merge(const ScRollup *rollup);
+extern void sc_execute_select(const ScRollup *rollup);
+
+#endif							/* SC_EXECUTE_H */

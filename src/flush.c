@@ -1,0 +1,250 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush.c
+ *		A flush that knows what to do when it fails.
+ *
+ * The SQLSTATE decides.  A message's fault is found and rejected (careful
+ * mode); what may pass by itself is tried again; everything else needs a
+ * person, and halts that one rollup.  After every error the transaction is
+ * gone, and the batch in hand is judged anew: the fence tells whether it is
+ * still ours to write.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "flush.h"
+#include "ledger.h"
+#include "stats.h"
+
+/* How long a lock may hold up the rollups that are served together. */
+#define LOCK_WAIT "1s"
+
+/* A joined table that changes between search and merge can fail it again. */
+#define CAREFUL_TRIES 3
+
+typedef enum Remedy
+{
+	REMEDY_CAREFUL,				/* a message's fault */
+	REMEDY_RETRY,				/* may pass by itself */
+	REMEDY_WAIT,				/* somebody has locked something */
+	REMEDY_HALT					/* needs a person */
+} Remedy;
+
+static Remedy
+remedy_for(const ErrorData *edata, bool merging)
+{
+	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return REMEDY_WAIT;
+	if (edata->sqlerrcode == ERRCODE_RAISE_EXCEPTION)
+		return merging ? REMEDY_CAREFUL : REMEDY_HALT;
+	switch (ERRCODE_TO_CATEGORY(edata->sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+			return merging ? REMEDY_CAREFUL : REMEDY_HALT;
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return REMEDY_RETRY;
+	}
+	return REMEDY_HALT;
+}
+
+static void
+set_lock_timeout(const char *value)
+{
+	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* One try.  NULL: written.  Else what it failed by, in the unit's context. */
+static ErrorData *
+try_flush(ScFlush *flush, MemoryContext cx, bool *current)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorData  *volatile edata = NULL;
+
+	PG_TRY();
+	{
+		*current = sc_ledger_flush(flush);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cx);
+		edata = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return edata;
+}
+
+static int
+others_than(const ScTask *task, List *tasks)
+{
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, tasks)
+		if (lfirst(lc) != task && !((ScTask *) lfirst(lc))->set_aside)
+			n++;
+	return n;
+}
+
+static void
+halt_task(ScTask *task, const ErrorData *edata)
+{
+	char	   *reason = psprintf("%s: %s", unpack_sql_state(edata->sqlerrcode), edata->message);
+
+	sc_ledger_halt(task->rollup->relid, -1, reason,
+				   edata->hint ? edata->hint :
+				   "Remove the cause, then run streamcount.resume().");
+	task->set_aside = true;
+	ereport(WARNING,
+			(errmsg("rollup %s is halted: %s", task->rollup->name, reason),
+			 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
+			 errhint("Remove the cause, then run streamcount.resume().")));
+}
+
+/* Let the others go on without it; false when there is nobody, or no room. */
+static bool
+send_apart(ScServed *served, ScTask *task, const ErrorData *edata)
+{
+	if (others_than(task, served->tasks) == 0 ||
+		!sc_stats_set_apart(served->unit.stream, task->rollup->relid, edata->message))
+		return false;
+	task->set_aside = true;
+	ereport(LOG,
+			(errmsg("rollup %s is served apart: %s", task->rollup->name, edata->message)));
+	return true;
+}
+
+/* Nobody else waits: wait as long as it takes, and say so. */
+static void
+wait_for_lock(ScTask *task, const ErrorData *edata)
+{
+	sc_stats_worker_state(SC_STATE_BLOCKED, edata->message);
+	ereport(LOG,
+			(errmsg("rollup %s waits for a lock", task ? task->rollup->name : "(any)"),
+			 errhint("The view pg_locks shows who holds it.")));
+	set_lock_timeout("0");
+}
+
+/* Find the messages that the query fails on; false when there are none. */
+static bool
+careful(ScServed *served, ScTask *task)
+{
+	bool		found;
+
+	sc_ledger_start();
+	found = served->way->methods->blame(served->way, task);
+	sc_ledger_commit();
+	return found;
+}
+
+static void
+remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, int *careful_tries)
+{
+	ScTask	   *task = flush->current;
+
+	switch (remedy_for(edata, flush->merging))
+	{
+		case REMEDY_CAREFUL:
+			if ((*careful_tries)++ < CAREFUL_TRIES && careful(served, task))
+				return;
+			break;
+		case REMEDY_WAIT:
+			if (task == NULL || !send_apart(served, task, edata))
+				wait_for_lock(task, edata);
+			return;
+		case REMEDY_RETRY:
+			if (task == NULL || !send_apart(served, task, edata))
+				ReThrowError(edata);
+			return;
+		case REMEDY_HALT:
+			break;
+	}
+	if (task == NULL)
+		ReThrowError(edata);
+	halt_task(task, edata);
+}
+
+static void
+accept_part(const ScTask *task, ScPart *part)
+{
+	part->next = part->new_next;
+	part->rejected_in_row = part->new_rejected_in_row;
+	if (part->halt_reason == NULL)
+		return;
+	part->active = false;
+	ereport(WARNING,
+			(errmsg("partition %d of rollup %s is halted: %s", part->partition,
+					task->rollup->name, part->halt_reason),
+			 errhint("%s", part->halt_hint)));
+}
+
+/* It is committed: from now on this is where the tasks stand. */
+static int64
+accept_commit(ScServed *served)
+{
+	int64		rows = 0;
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		if (!task->set_aside)
+		{
+			rows += task->rows_written;
+			for (int i = 0; i < task->nparts; i++)
+				accept_part(task, &task->parts[i]);
+		}
+		task->shown = task->marked = NULL;
+		task->refused = NULL;
+		task->left_out = NIL;
+	}
+	return rows;
+}
+
+bool
+sc_flush(ScServed *served, const volatile bool *stale)
+{
+	ScEnd	   *ends = palloc(sizeof(ScEnd) * Max(served->npositions, 1));
+	ScFlush		flush = {.stream = served->unit.stream, .way = served->way,
+	.tasks = served->tasks, .ends = ends, .stale = stale};
+	int			careful_tries = 0;
+	int64		messages = served->way->methods->messages(served->way);
+	int64		bytes = served->way->methods->memory(served->way);
+	ErrorData  *edata;
+	bool		current;
+
+	for (int i = 0; i < served->npositions; i++)
+	{
+		ScPosition *position = &served->positions[i];
+
+		ends[flush.nends].partition = position->partition;
+		ends[flush.nends++].offset = position->at_end ? position->end : -1;
+	}
+	set_lock_timeout(LOCK_WAIT);
+	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		remedy(served, &flush, edata, &careful_tries);
+	}
+	if (!current)
+		return false;
+	sc_stats_worker_flushed(messages, bytes, accept_commit(served));
+	served->way->methods->forget(served->way);
+	pfree(ends);
+	return true;
+}

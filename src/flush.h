@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * flush.h
+ *		A flush that knows what to do when it fails.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_FLUSH_H
+#define SC_FLUSH_H
+
+#include "streamcount.h"
+
+#include "unit.h"
+
+/*
+ * Write what was accepted and forget it.  A rollup that cannot be written is
+ * halted or served apart, and the others go on; an error that is nobody's
+ * fault here is raised, and ends the worker.  False: the definition that
+ * the messages were decoded by is no longer in force.
+ */
+extern bool sc_flush(ScServed *served, const volatile bool *stale);
+
+#endif							/* SC_FLUSH_H */

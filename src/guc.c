@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * guc.c
+ *		Every setting of streamcount, its unit and its range.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "guc.h"
+#include "utils/guc.h"
+
+/* librdkafka's own limit for queued.max.messages.kbytes */
+#define MAX_FETCH_MEM	2097151
+
+bool		sc_enabled = true;
+char	   *sc_bootstrap_servers = NULL;
+int			sc_flush_interval = 100;
+int			sc_batch_mem = 32 * 1024;
+int			sc_fetch_mem = 64 * 1024;
+int			sc_max_workers = 8;
+int			sc_max_partitions = 4096;
+int			sc_metadata_interval = 30;
+int			sc_reject_payload_limit = 64;
+
+static void
+define_ingestion(void)
+{
+	DefineCustomBoolVariable("streamcount.enabled",
+							 "Keeps rollups up to date.",
+							 "When off, no worker starts and those that run stop: "
+							 "for a restored copy that must not count yet.",
+							 &sc_enabled,
+							 true,
+							 PGC_SIGHUP,
+							 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("streamcount.bootstrap_servers",
+							   "Sets the Kafka brokers of the server \"streamcount\".",
+							   "A comma-separated list of host:port. Other brokers, "
+							   "encryption and authentication take CREATE SERVER.",
+							   &sc_bootstrap_servers,
+							   "localhost:9092",
+							   PGC_SIGHUP,
+							   GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable("streamcount.flush_interval",
+							"Sets the longest time that a worker gathers messages "
+							"before it commits them.",
+							"Less shows messages sooner; more makes fewer and larger "
+							"transactions.",
+							&sc_flush_interval,
+							100, 1, 60000,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("streamcount.metadata_interval",
+							"Sets the time between two looks for new partitions and "
+							"for the ends of the known ones.",
+							NULL,
+							&sc_metadata_interval,
+							30, 1, 60,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("streamcount.reject_payload_limit",
+							"Sets how much of a rejected message's payload is kept.",
+							"A longer payload is cut. Zero keeps none.",
+							&sc_reject_payload_limit,
+							64, 0, 1024 * 1024,
+							PGC_SIGHUP,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+}
+
+static void
+define_memory(void)
+{
+	DefineCustomIntVariable("streamcount.batch_mem",
+							"Sets the memory for decoded messages of one worker or scan.",
+							"When it is used up, the messages are committed before "
+							"more are taken.",
+							&sc_batch_mem,
+							32 * 1024, 1024, 1024 * 1024,
+							PGC_SIGHUP,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("streamcount.fetch_mem",
+							"Sets the memory for messages that one worker or scan has "
+							"fetched ahead.",
+							"It takes effect when the connection to Kafka is opened.",
+							&sc_fetch_mem,
+							64 * 1024, 1024, MAX_FETCH_MEM,
+							PGC_SIGHUP,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+}
+
+/* What shared memory and the number of processes are sized by. */
+static void
+define_sizes(void)
+{
+	DefineCustomIntVariable("streamcount.max_workers",
+							"Sets the maximum number of workers at a time.",
+							"They are taken from max_worker_processes.",
+							&sc_max_workers,
+							8, 1, 1024,
+							PGC_POSTMASTER,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("streamcount.max_partitions",
+							"Sets how many partitions of rollups are shown live.",
+							"Each pair of a rollup and a partition counts. Those beyond "
+							"it are counted just as well, but their live state is not shown.",
+							&sc_max_partitions,
+							4096, 16, 1024 * 1024,
+							PGC_POSTMASTER,
+							0,
+							NULL, NULL, NULL);
+}
+
+void
+sc_guc_define(bool preloaded)
+{
+	define_ingestion();
+	define_memory();
+	if (preloaded)
+		define_sizes();
+
+	MarkGUCPrefixReserved("streamcount");
+}

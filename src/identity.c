@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * identity.c
+ *		Acting as somebody else for a few statements.
+ *
+ * The user id is undone by transaction and subtransaction abort, the
+ * settings by their nesting level: so an error needs no clean-up here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "catalog.h"
+#include "identity.h"
+
+void
+sc_identity_lock_search_path(void)
+{
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+}
+
+static void
+enter(ScIdentity *saved, Oid user, int flag)
+{
+	GetUserIdAndSecContext(&saved->user, &saved->sec_context);
+	saved->guc_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(user, saved->sec_context | flag);
+}
+
+void
+sc_identity_enter_owner(ScIdentity *saved)
+{
+	enter(saved, sc_catalog_owner(), SECURITY_LOCAL_USERID_CHANGE);
+	sc_identity_lock_search_path();
+}
+
+void
+sc_identity_enter_restricted(ScIdentity *saved, Oid user)
+{
+	enter(saved, user, SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+sc_identity_leave(const ScIdentity *saved)
+{
+	AtEOXact_GUC(false, saved->guc_level);
+	SetUserIdAndSecContext(saved->user, saved->sec_context);
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger.h
+ *		Counts, offsets and what is left out, in one transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_LEDGER_H
+#define SC_LEDGER_H
+
+#include "streamcount.h"
+
+#include "task.h"
+#include "way.h"
+
+/* Where a partition ends for now: a log may end in records that are no messages. */
+typedef struct ScEnd
+{
+	int32		partition;
+	int64		offset;			/* -1: not reached */
+} ScEnd;
+
+typedef struct ScFlush
+{
+	Oid			stream;
+	ScWay	   *way;
+	List	   *tasks;
+	int			nends;
+	const ScEnd *ends;
+	const volatile bool *stale; /* set when a definition changed */
+	/* Where it was when an ERROR was raised: */
+	ScTask	   *current;		/* NULL: at no rollup's work */
+	bool		merging;
+} ScFlush;
+
+/*
+ * Write one flush: its own transaction.  False, with nothing written, when
+ * the definition that the messages were decoded by is no longer in force.
+ */
+extern bool sc_ledger_flush(ScFlush *flush);
+
+/* Inside sc_ledger_start(): the first row of a partition that a rollup has not read yet. */
+extern void sc_ledger_begin_partition(const ScRollup *rollup, int32 partition,
+									  int64 start, const char *cluster);
+
+/* Note the cluster of a rollup's partitions that have none noted. */
+extern void sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster);
+
+/* A transaction for the calls above, with a snapshot and connected to SPI. */
+extern void sc_ledger_start(void);
+extern void sc_ledger_commit(void);
+
+/* Halt one partition, or the whole rollup (partition -1). */
+extern void sc_ledger_halt(Oid rollup, int32 partition, const char *reason, const char *hint);
+
+/* A range that Kafka has no more: note it and go on behind. */
+extern void sc_ledger_lose(const ScTask *task, int32 partition, int64 end_offset);
+
+#endif							/* SC_LEDGER_H */

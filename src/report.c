@@ -1,0 +1,118 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.c
+ *		What a worker shows of itself: states, positions, answers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "report.h"
+
+/* Arrivals within this time make a partition "running". */
+#define RUNNING_MS 2000
+
+static ScState last_state = SC_STATE_DOWN;
+static bool last_needs_look = false;
+
+static bool
+needs_look(ScState state)
+{
+	return state == SC_STATE_CONNECTING || state == SC_STATE_STALLED;
+}
+
+void
+sc_report_state(const ScServed *served, ScState state, const char *reason)
+{
+	sc_stats_worker_state(state, reason);
+	if (needs_look(state) && (!last_needs_look || state != last_state))
+		ereport(LOG,
+				(errmsg("stream %s is %s: %s", served->stream->name, sc_state_name(state), reason),
+				 errhint("It goes on by itself as soon as that has changed.")));
+	else if (!needs_look(state) && last_needs_look)
+		ereport(LOG,
+				(errmsg("stream %s is %s again", served->stream->name, sc_state_name(state))));
+	last_needs_look = needs_look(state);
+	last_state = state;
+}
+
+static ScState
+present_state(const ScPosition *position, TimestampTz now)
+{
+	if (!position->at_end && position->high_watermark > position->next)
+		return SC_STATE_CATCHING_UP;
+	if (TimestampDifferenceExceeds(position->moved_at, now, RUNNING_MS))
+		return SC_STATE_IDLE;
+	return SC_STATE_RUNNING;
+}
+
+static ScState
+state_of(ScPosition *position, TimestampTz now)
+{
+	ScState		state = present_state(position, now);
+
+	if (state != position->state || position->since == 0)
+		position->since = now;
+	position->state = state;
+	return state;
+}
+
+static void
+put_part(const ScServed *served, const ScTask *task, const ScPart *part,
+		 uint64 end_request, TimestampTz now)
+{
+	ScPosition *position = sc_unit_position(served, part->partition);
+	ScLive		live;
+
+	memset(&live, 0, sizeof(live));
+	live.db = MyDatabaseId;
+	live.rollup = task->rollup->relid;
+	live.partition = part->partition;
+	live.next_offset = part->next;
+	live.last_message_ms = part->last_ms;
+	live.high_watermark = position ? position->high_watermark : -1;
+	live.low_watermark = position ? position->low_watermark : -1;
+	live.checked_at = position ? position->checked_at : 0;
+	live.state = position ? state_of(position, now) : SC_STATE_IDLE;
+	live.since = position ? position->since : now;
+	live.end_request = end_request;
+	live.end_offset = position ? position->asked_end : part->next;
+	sc_stats_live_put(&live);
+}
+
+static ScState
+summary(const ScServed *served, TimestampTz now)
+{
+	ScState		sum = SC_STATE_IDLE;
+
+	for (int i = 0; i < served->npositions; i++)
+	{
+		ScState		state = state_of(&served->positions[i], now);
+
+		if (state == SC_STATE_CATCHING_UP)
+			return state;
+		if (state == SC_STATE_RUNNING)
+			sum = state;
+	}
+	return sum;
+}
+
+void
+sc_report_progress(const ScServed *served, uint64 end_request)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		for (int i = 0; i < task->nparts; i++)
+			put_part(served, task, &task->parts[i], end_request, now);
+	}
+	sc_report_state(served, summary(served, now), "");
+	sc_stats_broadcast();
+}

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.h
+ *		What a worker shows of itself: states, positions, answers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_REPORT_H
+#define SC_REPORT_H
+
+#include "streamcount.h"
+
+#include "unit.h"
+
+/* One log line for each change into or out of a state that needs a look. */
+extern void sc_report_state(const ScServed *served, ScState state, const char *reason);
+
+/* Derive the state from the positions, unless the brokers are not there. */
+extern void sc_report_progress(const ScServed *served, uint64 end_request);
+
+#endif							/* SC_REPORT_H */

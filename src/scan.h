@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan.h
+ *		A topic read once, from a stream's start to its end as of now.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_SCAN_H
+#define SC_SCAN_H
+
+#include "streamcount.h"
+#include "batch.h"
+
+typedef struct ScScan ScScan;
+
+/* Reads nothing yet.  Lives in cx, and closes its connection with it. */
+extern ScScan *sc_scan_create(Oid relid, const Bitmapset *attnums, MemoryContext cx);
+
+/*
+ * The next message that could be decoded, until the next call; NULL at the
+ * end.  number counts the rows.
+ */
+extern ScRow *sc_scan_next(ScScan *scan, int64 *number);
+
+/* Begin again; the ends stay what they were. */
+extern void sc_scan_restart(ScScan *scan);
+
+/* Closes the connection, and warns of what could not be decoded. */
+extern void sc_scan_finish(ScScan *scan);
+
+#endif							/* SC_SCAN_H */

@@ -1,0 +1,222 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.c
+ *		A Kafka client, from its start to its end.
+ *
+ * librdkafka brings threads of its own.  None of them ever runs code of
+ * PostgreSQL: they have every signal blocked, call nothing back, and all
+ * that they have to say waits in two queues, which the process that opened
+ * the source reads.  A byte in a pipe tells it that one of them is no longer
+ * empty.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "storage/fd.h"
+#include "utils/memutils.h"
+
+#include "source_internal.h"
+
+/* How long a SELECT waits for librdkafka's threads to end. */
+#define STOP_TIMEOUT_S 1
+
+/*
+ * Threads inherit the signal mask.  A signal that one of them took would be
+ * lost for PostgreSQL, whose handlers only know the main thread.
+ */
+static sigset_t
+block_signals(void)
+{
+	sigset_t	all;
+	sigset_t	before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	return before;
+}
+
+static rd_kafka_t *
+start_client(rd_kafka_conf_t *conf, char *errstr, size_t size)
+{
+	sigset_t	before = block_signals();
+	rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, errstr, size);
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rk;
+}
+
+static ScSource *
+create_source(bool want_headers)
+{
+	MemoryContext cx = AllocSetContextCreate(TopMemoryContext,
+											 "streamcount source",
+											 ALLOCSET_SMALL_SIZES);
+	ScSource   *source = MemoryContextAllocZero(cx, sizeof(ScSource));
+
+	source->cx = cx;
+	source->pipe[0] = source->pipe[1] = -1;
+	if (want_headers)
+		source->lent_cx = AllocSetContextCreate(cx, "streamcount headers",
+												ALLOCSET_DEFAULT_SIZES);
+	return source;
+}
+
+static bool
+open_pipe(ScSource *source)
+{
+	if (pipe2(source->pipe, O_NONBLOCK | O_CLOEXEC) != 0)
+	{
+		source->pipe[0] = source->pipe[1] = -1;
+		return false;
+	}
+	ReserveExternalFD();
+	ReserveExternalFD();
+	return true;
+}
+
+/*
+ * The pipe is attached before there is anything to fetch: a queue tells only
+ * that it becomes filled, never that it is.
+ */
+static void
+open_queues(ScSource *source)
+{
+	source->events = rd_kafka_queue_get_main(source->rk);
+	source->fetched = rd_kafka_queue_get_consumer(source->rk);
+	rd_kafka_queue_io_event_enable(source->events, source->pipe[1], "e", 1);
+	rd_kafka_queue_io_event_enable(source->fetched, source->pipe[1], "m", 1);
+	(void) rd_kafka_set_log_queue(source->rk, source->events);
+}
+
+ScSource *
+sc_source_open(const ScStream *stream, bool want_headers, const char *client_id)
+{
+	rd_kafka_conf_t *conf = sc_source_configure(stream, client_id);
+	ScSource   *source = create_source(want_headers);
+	char		reason[SC_SOURCE_TEXT] = "";
+
+	source->full_messages = sc_source_conf_number(conf, "queued.min.messages");
+	source->full_bytes =
+		sc_source_conf_number(conf, "queued.max.messages.kbytes") * 1024;
+
+	if (!open_pipe(source))
+		strlcpy(reason, strerror(errno), sizeof(reason));
+	else
+		source->rk = start_client(conf, reason, sizeof(reason));
+	if (source->rk == NULL)
+		rd_kafka_conf_destroy(conf);
+	else
+	{
+		open_queues(source);
+		source->topic = rd_kafka_topic_new(source->rk, stream->topic, NULL);
+		if (source->topic == NULL)
+			strlcpy(reason, rd_kafka_err2str(rd_kafka_last_error()), sizeof(reason));
+	}
+
+	if (source->topic == NULL)
+	{
+		sc_source_close(source);
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
+				 errmsg("could not start the Kafka client of stream %s: %s",
+						stream->name, reason)));
+	}
+	return source;
+}
+
+int
+sc_source_fd(ScSource *source)
+{
+	return source->pipe[0];
+}
+
+void
+sc_source_assign(ScSource *source, int n, const int32 *partitions,
+				 const int64 *offsets)
+{
+	const char *topic = rd_kafka_topic_name(source->topic);
+	rd_kafka_resp_err_t err;
+
+	Assert(source->assigned == NULL);
+	source->assigned = rd_kafka_topic_partition_list_new(n);
+	for (int i = 0; i < n; i++)
+		rd_kafka_topic_partition_list_add(source->assigned, topic,
+										  partitions[i])->offset = offsets[i];
+
+	err = rd_kafka_assign(source->rk, source->assigned);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not read from Kafka topic \"%s\": %s",
+						topic, rd_kafka_err2str(err))));
+}
+
+static void *
+destroy_client(void *rk)
+{
+	rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	return NULL;
+}
+
+/*
+ * Before librdkafka 2.6.1, rd_kafka_destroy() never returns once the topic
+ * was deleted, so it has a thread of its own, which knows nothing of
+ * PostgreSQL.  If it hangs, a few idle threads stay until the process ends.
+ */
+static void
+stop_client(rd_kafka_t *rk)
+{
+	sigset_t	before = block_signals();
+	pthread_t	thread;
+	bool		started = pthread_create(&thread, NULL, destroy_client, rk) == 0;
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (started)
+	{
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += STOP_TIMEOUT_S;
+		if (pthread_timedjoin_np(thread, NULL, &until) != 0)
+			pthread_detach(thread);
+	}
+}
+
+static void
+close_queue(rd_kafka_queue_t *queue)
+{
+	if (queue != NULL)
+	{
+		rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
+		rd_kafka_queue_destroy(queue);
+	}
+}
+
+void
+sc_source_close(ScSource *source)
+{
+	sc_source_release(source);
+	close_queue(source->fetched);
+	close_queue(source->events);
+	if (source->assigned != NULL)
+		rd_kafka_topic_partition_list_destroy(source->assigned);
+	if (source->topic != NULL)
+		rd_kafka_topic_destroy(source->topic);
+	if (source->rk != NULL)
+		stop_client(source->rk);
+	if (source->pipe[0] >= 0)
+	{
+		close(source->pipe[0]);
+		close(source->pipe[1]);
+		ReleaseExternalFD();
+		ReleaseExternalFD();
+	}
+	MemoryContextDelete(source->cx);
+}

@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * source.h
+ *		Kafka, seen from the rest of streamcount.
+ *
+ * Every call returns at once unless it takes a timeout.  No call raises an
+ * ERROR except where it says so; what librdkafka has to say arrives by
+ * sc_source_event().
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_SOURCE_H
+#define SC_SOURCE_H
+
+#include "streamcount.h"
+
+typedef struct ScSource ScSource;
+
+typedef enum ScEventKind
+{
+	SC_EVENT_LOG,				/* a log line of librdkafka's */
+	SC_EVENT_DISCONNECTED,		/* all brokers are down, or cannot be reached */
+	SC_EVENT_AUTH_FAILED,		/* authentication or TLS */
+	SC_EVENT_FATAL				/* the client cannot go on */
+} ScEventKind;
+
+typedef struct ScEvent
+{
+	ScEventKind kind;
+	int			elevel;			/* SC_EVENT_LOG: LOG, WARNING, DEBUG1 … */
+	char		text[512];
+} ScEvent;
+
+/* What one sc_source_poll() entry is. */
+typedef enum ScFetchKind
+{
+	SC_FETCH_MESSAGE,
+	SC_FETCH_EOF,				/* message.offset: the end of the partition */
+	SC_FETCH_OUT_OF_RANGE,		/* the broker does not have the offset */
+	SC_FETCH_CORRUPT,			/* a broken batch (_BAD_MSG, CRC, codec) */
+	SC_FETCH_TOPIC_MISSING,		/* topic or partition unknown */
+	SC_FETCH_DENIED,			/* topic authorization failed */
+	SC_FETCH_ERROR				/* any other: text says what */
+} ScFetchKind;
+
+typedef struct ScFetch
+{
+	ScFetchKind kind;
+	ScMessage	message;		/* partition is always set */
+	const char *text;			/* errors: librdkafka's words, until release */
+} ScFetch;
+
+/*
+ * Raises ERROR.  Starts threads: only in a worker or a backend.  The source
+ * belongs to no memory context: it lasts until it is closed.
+ */
+extern ScSource *sc_source_open(const ScStream *stream, bool want_headers,
+								const char *client_id);
+
+/*
+ * Readable when something may have arrived, message or event; drained by
+ * sc_source_poll().  Before sleeping, sc_source_poll() must have returned 0
+ * and after that sc_source_event() false.
+ */
+extern int	sc_source_fd(ScSource *source);
+
+/* Once in the life of a source.  Raises ERROR. */
+extern void sc_source_assign(ScSource *source, int n,
+							 const int32 *partitions, const int64 *offsets);
+
+/*
+ * Take up to max entries that have arrived.  They are valid until
+ * sc_source_release().  Returns 0 when there is nothing: only then may the
+ * caller sleep on sc_source_fd().
+ */
+extern int	sc_source_poll(ScSource *source, ScFetch *entries, int max);
+extern void sc_source_release(ScSource *source);
+
+/* Take one event; false when there is none. */
+extern bool sc_source_event(ScSource *source, ScEvent *event);
+
+/*
+ * Questions to the brokers.  They wait for at most timeout_ms, which should
+ * be short (interrupts are not served meanwhile), and return false with the
+ * reason in *error (a static buffer of the source's).  Never call one
+ * inside a transaction that holds locks.
+ */
+typedef enum ScTopicAnswer
+{
+	SC_TOPIC_FOUND,
+	SC_TOPIC_MISSING,
+	SC_TOPIC_DENIED,
+	SC_TOPIC_NO_ANSWER
+} ScTopicAnswer;
+
+extern ScTopicAnswer sc_source_partitions(ScSource *source, int *npartitions,
+										  int timeout_ms, const char **error);
+
+#define SC_OFFSET_LATEST	INT64CONST(-1)
+#define SC_OFFSET_EARLIEST	INT64CONST(-2)
+
+/*
+ * The first offset at or after a time, for each of n partitions; or the end
+ * (SC_OFFSET_LATEST), or the oldest that is still there.  A partition
+ * without a message after the time answers its end.
+ */
+extern bool sc_source_offsets(ScSource *source, int n, const int32 *partitions,
+							  int64 timestamp_ms, int64 *offsets,
+							  int timeout_ms, const char **error);
+
+/* The cluster's id, or NULL when no broker has told it within the time. */
+extern const char *sc_source_cluster_id(ScSource *source, int timeout_ms);
+
+/* The end of a partition as the last fetch told it, or -1. */
+extern int64 sc_source_high_watermark(ScSource *source, int32 partition);
+
+/*
+ * Backends only, after a SELECT.  A worker never closes: its exit is the
+ * teardown (rd_kafka_destroy can hang after the topic was deleted).  Raises
+ * no ERROR.
+ */
+extern void sc_source_close(ScSource *source);
+
+/*
+ * Is this librdkafka property allowed in a server's options (secret =
+ * false) or in a user mapping's (secret = true), and does librdkafka take
+ * the value?  NULL if so, else a palloc'd reason that does not show the
+ * value of a secret.
+ */
+extern bool sc_source_property_allowed(const char *name, bool secret);
+extern char *sc_source_check_property(const char *name, const char *value);
+
+/* Do they go together?  With or without those of the user mapping. */
+extern char *sc_source_check_properties(int n, const ScProperty *properties);
+
+/* Does it name a file, which the server reads with its own rights? */
+extern bool sc_source_property_is_file(const char *name);
+
+/* All allowed names, comma-separated, for hints. */
+extern const char *sc_source_property_list(bool secret);
+
+#endif							/* SC_SOURCE_H */

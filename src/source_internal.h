@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * source_internal.h
+ *		What the files of the source share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_SOURCE_INTERNAL_H
+#define SC_SOURCE_INTERNAL_H
+
+#include "source.h"
+
+#include <librdkafka/rdkafka.h>
+
+#if RD_KAFKA_VERSION < 0x020002ff
+#error "streamcount needs librdkafka 2.0.2 or newer"
+#endif
+
+#define SC_SOURCE_TEXT 512
+
+struct ScSource
+{
+	MemoryContext cx;			/* everything here that is palloc'd */
+	rd_kafka_t *rk;
+	rd_kafka_topic_t *topic;
+	rd_kafka_queue_t *events;	/* the client's main queue */
+	rd_kafka_queue_t *fetched;	/* the consumer queue */
+	int			pipe[2];		/* librdkafka writes [1], we read [0] */
+
+	/* lent out until sc_source_release() */
+	rd_kafka_message_t **messages;
+	int			nmessages;
+	int			max_messages;
+	MemoryContext lent_cx;		/* headers */
+
+	/* taken since the queue was last found empty */
+	int64		taken_messages;
+	int64		taken_bytes;
+	int64		full_messages;	/* librdkafka stops fetching at either */
+	int64		full_bytes;
+	rd_kafka_topic_partition_list_t *assigned;
+
+	bool		has_note;		/* an error that belongs to no partition */
+	char		note[SC_SOURCE_TEXT];
+	char		error[SC_SOURCE_TEXT];
+	char	   *cluster_id;
+};
+
+/* Raises ERROR.  The result is the caller's until rd_kafka_new() takes it. */
+extern rd_kafka_conf_t *sc_source_configure(const ScStream *stream,
+											const char *client_id);
+extern int64 sc_source_conf_number(const rd_kafka_conf_t *conf, const char *name);
+
+/* Does the error say that the topic, or the partition, is not there? */
+extern bool sc_source_is_missing(rd_kafka_resp_err_t err);
+
+#endif							/* SC_SOURCE_INTERNAL_H */

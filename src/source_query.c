@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * source_query.c
+ *		Questions to the brokers: partitions, offsets, the cluster's id.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+#include "source_internal.h"
+
+static bool
+fail(ScSource *source, const char **error, const char *text)
+{
+	strlcpy(source->error, text, sizeof(source->error));
+	*error = source->error;
+	return false;
+}
+
+static ScTopicAnswer
+answer_of(ScSource *source, const rd_kafka_metadata_topic_t *topic,
+		  const char **error)
+{
+	if (topic->err == RD_KAFKA_RESP_ERR_NO_ERROR && topic->partition_cnt > 0)
+		return SC_TOPIC_FOUND;
+
+	(void) fail(source, error, topic->err == RD_KAFKA_RESP_ERR_NO_ERROR ?
+				"the topic has no partitions yet" : rd_kafka_err2str(topic->err));
+	if (sc_source_is_missing(topic->err))
+		return SC_TOPIC_MISSING;
+	if (topic->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+		return SC_TOPIC_DENIED;
+	return SC_TOPIC_NO_ANSWER;
+}
+
+ScTopicAnswer
+sc_source_partitions(ScSource *source, int *npartitions, int timeout_ms,
+					 const char **error)
+{
+	const rd_kafka_metadata_t *metadata;
+	ScTopicAnswer answer;
+	rd_kafka_resp_err_t err;
+
+	err = rd_kafka_metadata(source->rk, 0, source->topic, &metadata, timeout_ms);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		(void) fail(source, error, rd_kafka_err2str(err));
+		return SC_TOPIC_NO_ANSWER;
+	}
+	if (metadata->topic_cnt == 1)
+	{
+		answer = answer_of(source, &metadata->topics[0], error);
+		*npartitions = metadata->topics[0].partition_cnt;
+	}
+	else
+	{
+		(void) fail(source, error, "the brokers' answer does not name the topic");
+		answer = SC_TOPIC_NO_ANSWER;
+	}
+	rd_kafka_metadata_destroy(metadata);
+	return answer;
+}
+
+/* One answer for each partition: for a time, or for -1 or -2 in its place. */
+static bool
+ask_offsets(ScSource *source, int n, const int32 *partitions, int64 timestamp_ms,
+			int64 *offsets, int timeout_ms, const char **error)
+{
+	const char *topic = rd_kafka_topic_name(source->topic);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+	rd_kafka_resp_err_t err;
+
+	for (int i = 0; i < n; i++)
+		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset =
+			timestamp_ms;
+	err = rd_kafka_offsets_for_times(source->rk, list, timeout_ms);
+	for (int i = 0; i < n && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+	{
+		err = list->elems[i].err;
+		offsets[i] = list->elems[i].offset;
+		/* "No message since then" is an answer to a time alone. */
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && timestamp_ms < 0 && offsets[i] < 0)
+			err = RD_KAFKA_RESP_ERR__NO_OFFSET;
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	return err == RD_KAFKA_RESP_ERR_NO_ERROR ||
+		fail(source, error, rd_kafka_err2str(err));
+}
+
+/*
+ * For a time, the ends are asked first: if they were asked after "no message
+ * since then", a message that came in between would be left out.
+ */
+bool
+sc_source_offsets(ScSource *source, int n, const int32 *partitions,
+				  int64 timestamp_ms, int64 *offsets, int timeout_ms,
+				  const char **error)
+{
+	int64	   *found;
+	bool		ok;
+	instr_time	begin;
+	instr_time	now;
+
+	if (timestamp_ms < 0)
+		return ask_offsets(source, n, partitions, timestamp_ms, offsets,
+						   timeout_ms, error);
+
+	INSTR_TIME_SET_CURRENT(begin);
+	if (!ask_offsets(source, n, partitions, SC_OFFSET_LATEST, offsets,
+					 timeout_ms, error))
+		return false;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, begin);
+
+	found = palloc(n * sizeof(int64));
+	ok = ask_offsets(source, n, partitions, timestamp_ms, found,
+					 Max(1, timeout_ms - (int) INSTR_TIME_GET_MILLISEC(now)),
+					 error);
+	for (int i = 0; ok && i < n; i++)
+	{
+		if (found[i] >= 0)
+			offsets[i] = found[i];
+	}
+	pfree(found);
+	return ok;
+}
+
+const char *
+sc_source_cluster_id(ScSource *source, int timeout_ms)
+{
+	if (source->cluster_id == NULL)
+	{
+		char	   *id = rd_kafka_clusterid(source->rk, timeout_ms);
+
+		if (id == NULL)
+			return NULL;
+		source->cluster_id = MemoryContextStrdup(source->cx, id);
+		rd_kafka_mem_free(source->rk, id);
+	}
+	return source->cluster_id;
+}
+
+int64
+sc_source_high_watermark(ScSource *source, int32 partition)
+{
+	int64		low;
+	int64		high;
+
+	if (rd_kafka_get_watermark_offsets(source->rk,
+									   rd_kafka_topic_name(source->topic),
+									   partition, &low, &high) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		return -1;
+	return Max(high, -1);
+}

@@ -1,0 +1,341 @@
+/*-------------------------------------------------------------------------
+ *
+ * sqlapi_rollup.c
+ *		SQL functions that make and steer rollups.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "guc.h"
+#include "identity.h"
+#include "objects.h"
+#include "stats.h"
+#include "stream.h"
+
+PG_FUNCTION_INFO_V1(streamcount_create_rollup);
+PG_FUNCTION_INFO_V1(streamcount_drop_rollup);
+PG_FUNCTION_INFO_V1(streamcount_pause);
+PG_FUNCTION_INFO_V1(streamcount_resume);
+PG_FUNCTION_INFO_V1(streamcount_skip_to);
+
+/* ---------------------------------------------------------------------
+ * Creation
+ * --------------------------------------------------------------------- */
+
+/* What STABLE functions in the query may read, as name, value, name, value … */
+static Datum
+current_settings(void)
+{
+	static const char *const names[] = {"TimeZone", "DateStyle", "IntervalStyle", "search_path"};
+	Datum		values[2 * lengthof(names)];
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		values[2 * i] = CStringGetTextDatum(names[i]);
+		values[2 * i + 1] = CStringGetTextDatum(GetConfigOption(names[i], false, false));
+	}
+	return PointerGetDatum(construct_array(values, lengthof(values), TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
+static void
+write_catalog(const ScObjects *made, const char *start, Datum settings,
+			  const char *fingerprint, bool paused)
+{
+	Oid			argtypes[] = {OIDOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTARRAYOID, TEXTOID};
+	Datum		args[7];
+	char		nulls[] = "       ";
+	ScIdentity	saved;
+
+	args[0] = ObjectIdGetDatum(made->rollup);
+	args[1] = ObjectIdGetDatum(made->query);
+	args[2] = ObjectIdGetDatum(made->data);
+	args[3] = ObjectIdGetDatum(made->compiled->stream);
+	args[4] = start ? CStringGetTextDatum(start) : (Datum) 0;
+	nulls[4] = start ? ' ' : 'n';
+	args[5] = settings;
+	args[6] = CStringGetTextDatum(fingerprint);
+
+	sc_identity_enter_owner(&saved);
+	SPI_connect();
+	if (SPI_execute_with_args("INSERT INTO streamcount.rollup_catalog"
+							  " (rollup, query, data, stream, start_at, settings, fingerprint)"
+							  " VALUES ($1, $2, $3, $4, $5, $6, $7)",
+							  7, argtypes, args, nulls, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not write streamcount.rollup_catalog");
+
+	/*
+	 * The sentinel: a worker takes a rollup only where it finds this row, so
+	 * that a restore under way is left alone.
+	 */
+	if (SPI_execute_with_args("INSERT INTO streamcount.rollup_progress"
+							  " (rollup, partition, start_offset, next_offset, state, since)"
+							  " VALUES ($1, -1, 0, 0, $2, CASE WHEN $2 IS NULL THEN NULL ELSE pg_catalog.now() END)",
+							  2, (Oid[]) {OIDOID, TEXTOID},
+							  (Datum[]) {args[0], CStringGetTextDatum("paused")},
+							  paused ? "  " : " n", false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not write streamcount.rollup_progress");
+	SPI_finish();
+	sc_identity_leave(&saved);
+}
+
+static void
+check_stream(Oid stream)
+{
+	AclResult	acl = pg_class_aclcheck(stream, GetUserId(), ACL_SELECT);
+
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_FOREIGN_TABLE, get_rel_name(stream));
+}
+
+Datum
+streamcount_create_rollup(PG_FUNCTION_ARGS)
+{
+	char	   *start = NULL;
+	ScObjects	made;
+	ScStream   *stream;
+
+	for (int i = 0; i < 2; i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s of a rollup must not be null", i ? "query" : "name")));
+	if (!PG_ARGISNULL(2))
+	{
+		start = text_to_cstring(PG_GETARG_TEXT_PP(2));
+		(void) sc_stream_parse_start(start);
+	}
+	made = sc_objects_create(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+							 text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	check_stream(made.compiled->stream);
+	stream = sc_stream_load(made.compiled->stream, false, CurrentMemoryContext);
+	write_catalog(&made, start, current_settings(),
+				  sc_stream_fingerprint(stream, made.compiled->columns),
+				  !PG_ARGISNULL(3) && PG_GETARG_BOOL(3));
+	if (made.compiled->inner_join)
+		ereport(NOTICE,
+				(errmsg("messages without a match in the join are filtered"),
+				 errhint("Use LEFT JOIN to count them, too.")));
+	if (!sc_stats_available())
+		ereport(WARNING,
+				(errmsg("the rollup will not be kept up to date yet: streamcount is not preloaded"),
+				 errhint("Add streamcount to shared_preload_libraries and restart the server.")));
+	else if (!sc_enabled)
+		ereport(WARNING,
+				(errmsg("the rollup will not be kept up to date yet: streamcount.enabled is off")));
+	sc_stats_changed_at_commit();
+	PG_RETURN_OID(made.rollup);
+}
+
+/* ---------------------------------------------------------------------
+ * Steering
+ * --------------------------------------------------------------------- */
+
+static void
+check_owner(Oid relid)
+{
+	if (!sc_owns_relation(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_VIEW, get_rel_name(relid));
+}
+
+/* The rollup itself, or all rollups of the stream; each must be the caller's. */
+static List *
+rollups_of(Oid relation)
+{
+	List	   *rollups;
+	ListCell   *lc;
+
+	if (sc_stream_is_stream(relation))
+		rollups = sc_catalog_rollups(relation, CurrentMemoryContext);
+	else
+	{
+		ScRollup   *rollup = sc_catalog_rollup(relation, CurrentMemoryContext);
+
+		if (rollup == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 get_rel_name(relation) ?
+					 errmsg("\"%s\" is neither a rollup nor a stream", get_rel_name(relation)) :
+					 errmsg("relation with OID %u does not exist", relation),
+					 errhint("The view streamcount.rollups lists the rollups.")));
+		rollups = list_make1(rollup);
+	}
+	foreach(lc, rollups)
+		check_owner(((ScRollup *) lfirst(lc))->relid);
+	return rollups;
+}
+
+/* Run one statement with the rollup as $1 and more arguments behind. */
+static uint64
+write_for(const ScRollup *rollup, const char *sql, int nargs, Oid *types, Datum *values)
+{
+	Oid			argtypes[4] = {OIDOID};
+	Datum		args[4] = {ObjectIdGetDatum(rollup->relid)};
+
+	for (int i = 0; i < nargs; i++)
+	{
+		argtypes[i + 1] = types[i];
+		args[i + 1] = values[i];
+	}
+	if (SPI_execute_with_args(sql, nargs + 1, argtypes, args, NULL, false, 0) < 0)
+		elog(ERROR, "could not run \"%s\"", sql);
+	return SPI_processed;
+}
+
+Datum
+streamcount_drop_rollup(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	ScRollup   *rollup;
+
+	if (sc_stream_is_stream(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a stream, not a rollup", get_rel_name(relid)),
+				 errhint("Drop a stream by DROP FOREIGN TABLE.")));
+	rollup = linitial(rollups_of(relid));
+
+	/* The event trigger on what is dropped does the rest, as it would for DROP VIEW. */
+	SPI_connect();
+	if (SPI_execute(psprintf("DROP VIEW %s", rollup->name), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not drop %s", rollup->name);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+streamcount_pause(PG_FUNCTION_ARGS)
+{
+	List	   *rollups = rollups_of(PG_GETARG_OID(0));
+	ScIdentity	saved;
+	ListCell   *lc;
+
+	sc_identity_enter_owner(&saved);
+	SPI_connect();
+	foreach(lc, rollups)
+		write_for(lfirst(lc),
+				  "UPDATE streamcount.rollup_progress SET state = 'paused', reason = NULL,"
+				  " hint = NULL, since = pg_catalog.now()"
+				  " WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) -1"
+				  " AND state IS NULL", 0, NULL, NULL);
+	SPI_finish();
+	sc_identity_leave(&saved);
+	sc_stats_changed_at_commit();
+	PG_RETURN_VOID();
+}
+
+/*
+ * Forget what stopped it.  The person who calls this accepts the stream's
+ * definition, and the cluster, as they are now.
+ */
+static void
+resume_one(const ScRollup *rollup, const char *fingerprint)
+{
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(fingerprint);
+
+	write_for(rollup,
+			  "UPDATE streamcount.rollup_progress SET state = NULL, reason = NULL, hint = NULL,"
+			  " since = NULL, rejected_in_row = 0,"
+			  " cluster = CASE WHEN state OPERATOR(pg_catalog.=) 'paused' THEN cluster END"
+			  " WHERE rollup OPERATOR(pg_catalog.=) $1 AND state IS NOT NULL", 0, NULL, NULL);
+	write_for(rollup,
+			  "UPDATE streamcount.rollup_catalog SET fingerprint = $2"
+			  " WHERE rollup OPERATOR(pg_catalog.=) $1"
+			  " AND fingerprint OPERATOR(pg_catalog.<>) $2", 1, &type, &value);
+}
+
+Datum
+streamcount_resume(PG_FUNCTION_ARGS)
+{
+	List	   *rollups = rollups_of(PG_GETARG_OID(0));
+	List	   *fingerprints = NIL;
+	ScIdentity	saved;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, rollups)
+	{
+		ScRollup   *rollup = lfirst(lc);
+		ScStream   *stream = sc_stream_load(rollup->stream, false, CurrentMemoryContext);
+
+		fingerprints = lappend(fingerprints,
+							   sc_stream_fingerprint(stream, sc_objects_columns(rollup->query)));
+	}
+	sc_identity_enter_owner(&saved);
+	SPI_connect();
+	forboth(lc, rollups, lc2, fingerprints)
+		resume_one(lfirst(lc), lfirst(lc2));
+	SPI_finish();
+	sc_identity_leave(&saved);
+	sc_stats_changed_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* Note what is skipped, then stand behind it; a halt of the partition ends. */
+static uint64
+skip_one(const ScRollup *rollup, int32 partition, int64 to_offset)
+{
+	Oid			types[] = {INT4OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(partition), Int64GetDatum(to_offset)};
+
+	write_for(rollup,
+			  "INSERT INTO streamcount.left_out_data"
+			  " (rollup, kind, partition, first_offset, end_offset, reason)"
+			  " SELECT rollup, 'skipped', partition, next_offset, $3,"
+			  "  pg_catalog.concat('skipped by ', SESSION_USER)"
+			  " FROM streamcount.rollup_progress"
+			  " WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
+			  " AND next_offset OPERATOR(pg_catalog.<) $3 FOR UPDATE", 2, types, values);
+	return write_for(rollup,
+					 "UPDATE streamcount.rollup_progress SET next_offset = $3, rejected_in_row = 0,"
+					 " state = NULL, reason = NULL, hint = NULL, since = NULL"
+					 " WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
+					 " AND next_offset OPERATOR(pg_catalog.<) $3", 2, types, values);
+}
+
+Datum
+streamcount_skip_to(PG_FUNCTION_ARGS)
+{
+	Oid			relation = PG_GETARG_OID(0);
+	int32		partition = PG_GETARG_INT32(1);
+	int64		to_offset = PG_GETARG_INT64(2);
+	List	   *rollups = rollups_of(relation);
+	uint64		skipped = 0;
+	ScIdentity	saved;
+	ListCell   *lc;
+
+	if (partition < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition must not be negative")));
+	sc_identity_enter_owner(&saved);
+	SPI_connect();
+	foreach(lc, rollups)
+		skipped += skip_one(lfirst(lc), partition, to_offset);
+	SPI_finish();
+	sc_identity_leave(&saved);
+	if (skipped == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot skip to offset " INT64_FORMAT " of partition %d", to_offset, partition),
+				 errdetail("No rollup of \"%s\" stands before it.", get_rel_name(relation)),
+				 errhint("The view streamcount.progress shows where each stands; what was counted cannot be read again.")));
+	sc_stats_changed_at_commit();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,344 @@
+/*-------------------------------------------------------------------------
+ *
+ * sqlapi_stats.c
+ *		SQL functions that show what live workers know, and wait for them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_authid.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "batch.h"
+#include "catalog.h"
+#include "compat.h"
+#include "guc.h"
+#include "stats.h"
+
+PG_FUNCTION_INFO_V1(streamcount_live_partitions);
+PG_FUNCTION_INFO_V1(streamcount_live_units);
+PG_FUNCTION_INFO_V1(streamcount_preloaded);
+PG_FUNCTION_INFO_V1(streamcount_wait);
+PG_FUNCTION_INFO_V1(streamcount_mark);
+
+static void
+put_int64(Datum *values, bool *nulls, int i, int64 value)
+{
+	nulls[i] = value < 0;
+	values[i] = Int64GetDatum(value);
+}
+
+static void
+put_time(Datum *values, bool *nulls, int i, TimestampTz value)
+{
+	nulls[i] = value == 0;
+	values[i] = TimestampTzGetDatum(value);
+}
+
+static void
+put_text(Datum *values, bool *nulls, int i, const char *value)
+{
+	nulls[i] = value == NULL || *value == '\0';
+	values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(value);
+}
+
+static TimestampTz
+from_kafka_time(int64 ms)
+{
+	int64		shifted = ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+
+	return ms < 0 || shifted > END_TIMESTAMP / 1000 ? 0 : shifted * 1000;
+}
+
+/* Others see what they may read; pg_monitor sees all. */
+static bool
+may_see_rollup(Oid rollup)
+{
+	return pg_class_aclcheck_ext(rollup, GetUserId(), ACL_SELECT, &(bool) {false}) == ACLCHECK_OK ||
+		has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
+static bool
+may_see_unit(const ScUnit *unit)
+{
+	ListCell   *lc;
+
+	if (OidIsValid(unit->rollup))
+		return may_see_rollup(unit->rollup);
+	if (has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
+		return true;
+	foreach(lc, sc_catalog_rollups(unit->stream, CurrentMemoryContext))
+		if (may_see_rollup(((ScRollup *) lfirst(lc))->relid))
+			return true;
+	return false;
+}
+
+/* (rollup oid, partition, next, high, low, last_message, checked_at, state, since, reason) */
+Datum
+streamcount_live_partitions(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, sc_stats_live_list())
+	{
+		ScLive	   *live = lfirst(lc);
+		Datum		values[10];
+		bool		nulls[10] = {false};
+
+		if (!may_see_rollup(live->rollup))
+			continue;
+		values[0] = ObjectIdGetDatum(live->rollup);
+		values[1] = Int32GetDatum(live->partition);
+		put_int64(values, nulls, 2, live->next_offset);
+		put_int64(values, nulls, 3, live->high_watermark);
+		put_int64(values, nulls, 4, live->low_watermark);
+		put_time(values, nulls, 5, from_kafka_time(live->last_message_ms));
+		put_time(values, nulls, 6, live->checked_at);
+		put_text(values, nulls, 7, sc_state_name(live->state));
+		put_time(values, nulls, 8, live->since);
+		put_text(values, nulls, 9, live->reason);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* (stream, rollup, pid, state, since, reason, failures, messages, bytes, flushes, rows, started, flushed) */
+Datum
+streamcount_live_units(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, sc_stats_unit_list())
+	{
+		ScUnitInfo *info = lfirst(lc);
+		Datum		values[13];
+		bool		nulls[13] = {false};
+
+		if (!may_see_unit(&info->unit))
+			continue;
+		values[0] = ObjectIdGetDatum(info->unit.stream);
+		values[1] = ObjectIdGetDatum(info->unit.rollup);
+		nulls[1] = !OidIsValid(info->unit.rollup);
+		values[2] = Int32GetDatum(info->pid);
+		nulls[2] = info->pid == 0;
+		put_text(values, nulls, 3, sc_state_name(info->state));
+		put_time(values, nulls, 4, info->since);
+		put_text(values, nulls, 5, info->reason);
+		values[6] = Int32GetDatum(info->failures);
+		put_int64(values, nulls, 7, info->messages);
+		put_int64(values, nulls, 8, info->bytes);
+		put_int64(values, nulls, 9, info->flushes);
+		put_int64(values, nulls, 10, info->rows_written);
+		put_time(values, nulls, 11, info->started_at);
+		put_time(values, nulls, 12, info->flushed_at);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+streamcount_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(sc_stats_available());
+}
+
+/*
+ * Transition function of the aggregate that sc_compile() puts into HAVING:
+ * notes the message as one that the query made something of.  Outside a
+ * worker's batch it does nothing.
+ */
+Datum
+streamcount_mark(PG_FUNCTION_ARGS)
+{
+	Size		bytes = 0;
+
+	for (int i = 2; i < PG_NARGS(); i++)
+	{
+		Oid			type;
+
+		if (PG_ARGISNULL(i))
+			continue;
+		type = get_fn_expr_argtype(fcinfo->flinfo, i);
+		if (get_typlen(type) == -1)
+			bytes += toast_raw_datum_size(PG_GETARG_DATUM(i));
+		else
+			bytes += strlen(DatumGetCString(PG_GETARG_DATUM(i)));
+	}
+	if (bytes > SC_MAX_KEY_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("group keys are longer than %d bytes in all", SC_MAX_KEY_BYTES),
+				 errdetail("They have %zu bytes.", bytes)));
+	if (!PG_ARGISNULL(1))
+		sc_batch_mark((ItemPointer) PG_GETARG_POINTER(1));
+	PG_RETURN_BOOL(true);
+}
+
+/* ---------------------------------------------------------------------
+ * wait()
+ * --------------------------------------------------------------------- */
+
+/* Time for a worker to be started, after a commit that asks for one. */
+#define START_GRACE_MS 10000
+
+typedef struct Waiting
+{
+	Oid			relid;
+	ScRollup   *rollup;
+	uint64		request;		/* number of our question for the ends; 0: not asked */
+	int			nends;			/* -1: not answered */
+	int32	   *partitions;
+	int64	   *ends;
+} Waiting;
+
+static void
+cannot_wait(const ScRollup *rollup, const char *state, const char *reason)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot wait for rollup %s: it is %s", rollup->name, state),
+			 reason && *reason ? errdetail("%s", reason) : 0,
+			 errhint("The view streamcount.problems says what to do.")));
+}
+
+static void
+check_durable_state(Waiting *w)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	w->rollup = sc_catalog_rollup(w->relid, CurrentMemoryContext);
+	PopActiveSnapshot();
+	if (w->rollup == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a rollup", get_rel_name(w->relid)),
+				 errhint("The view streamcount.rollups lists the rollups.")));
+	if (w->rollup->halted)
+		cannot_wait(w->rollup, "halted", NULL);
+	if (w->rollup->paused)
+		cannot_wait(w->rollup, "paused", NULL);
+	for (int i = 0; i < w->rollup->nprogress; i++)
+		if (w->rollup->progress[i].halted)
+			cannot_wait(w->rollup, "halted",
+						psprintf("Partition %d is halted.", w->rollup->progress[i].partition));
+}
+
+/* The unit that serves the rollup; false while none does. */
+static bool
+find_unit(const Waiting *w, ScUnitInfo *info)
+{
+	Oid			apart = sc_stats_is_apart(w->relid) ? w->relid : InvalidOid;
+
+	return sc_stats_unit_of(w->rollup->stream, apart, info) && info->pid != 0;
+}
+
+static void
+check_unit(const Waiting *w, TimestampTz started)
+{
+	ScUnitInfo	info;
+
+	memset(&info, 0, sizeof(info));
+	if (!sc_stats_available())
+		cannot_wait(w->rollup, "down", "streamcount is not in shared_preload_libraries.");
+	if (!sc_enabled)
+		cannot_wait(w->rollup, "down", "streamcount.enabled is off.");
+	if (find_unit(w, &info))
+		return;
+	if (info.failures > 1 ||
+		TimestampDifferenceExceeds(started, GetCurrentTimestamp(), START_GRACE_MS))
+		cannot_wait(w->rollup, "down", *info.reason ? info.reason : "No worker serves it.");
+}
+
+/* Have all partitions been asked for their ends since our request? */
+static void
+read_answer(Waiting *w)
+{
+	List	   *lives = sc_stats_live_list();
+	ListCell   *lc;
+	int			n = 0;
+
+	w->partitions = palloc(sizeof(int32) * (list_length(lives) + 1));
+	w->ends = palloc(sizeof(int64) * (list_length(lives) + 1));
+	foreach(lc, lives)
+	{
+		ScLive	   *live = lfirst(lc);
+
+		if (live->rollup != w->relid)
+			continue;
+		if (live->end_request < w->request)
+			return;
+		w->partitions[n] = live->partition;
+		w->ends[n++] = live->end_offset;
+	}
+	if (n > 0)
+		w->nends = n;
+}
+
+static bool
+has_arrived(const Waiting *w)
+{
+	for (int i = 0; i < w->nends; i++)
+	{
+		ScLive		live;
+
+		if (!sc_stats_live_get(w->relid, w->partitions[i], &live) ||
+			live.next_offset < w->ends[i])
+			return false;
+	}
+	return true;
+}
+
+static bool
+ask_or_look(Waiting *w)
+{
+	if (w->request == 0)
+		w->request = sc_stats_ask_end(w->rollup->stream,
+									  sc_stats_is_apart(w->relid) ? w->relid : InvalidOid);
+	if (w->request != 0 && w->nends < 0)
+		read_answer(w);
+	return w->nends >= 0 && has_arrived(w);
+}
+
+Datum
+streamcount_wait(PG_FUNCTION_ARGS)
+{
+	Waiting		w = {.relid = PG_GETARG_OID(0), .nends = -1};
+	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz deadline;
+	AclResult	acl = pg_class_aclcheck(w.relid, GetUserId(), ACL_SELECT);
+
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_VIEW, get_rel_name(w.relid));
+	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													   TimestampTzGetDatum(started),
+													   PG_GETARG_DATUM(1)));
+	sc_stats_wait_prepare();
+	for (;;)
+	{
+		TimestampTz now;
+
+		check_durable_state(&w);
+		check_unit(&w, started);
+		if (ask_or_look(&w))
+			break;
+		now = GetCurrentTimestamp();
+		if (now >= deadline)
+			break;
+		sc_stats_wait(Min(TimestampDifferenceMilliseconds(now, deadline) + 1, 500));
+	}
+	sc_stats_wait_end();
+	PG_RETURN_BOOL(w.nends >= 0 && has_arrived(&w));
+}

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * starts.h
+ *		Where rollups begin to read: symbols made numbers, and committed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_STARTS_H
+#define SC_STARTS_H
+
+#include "streamcount.h"
+
+#include "unit.h"
+
+/*
+ * Give every served rollup a progress row for each of the topic's
+ * partitions, and halt those whose rows do not fit the topic.  Raises ERROR
+ * when the brokers do not answer.
+ */
+extern void sc_starts_resolve(ScServed *served, ScSource *source, int npartitions);
+
+/* The topic was seen missing: what is in it now came after the rollups. */
+extern void sc_starts_topic_was_missing(void);
+
+#endif							/* SC_STARTS_H */

@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * stats_launch.h
+ *		What the launcher, its probes and DDL on databases tell each other.
+ *
+ * The launcher alone decides which processes there are.  Probes say what is
+ * wanted; a worker says that it has begun and how it ends; a backend that is
+ * about to drop, rename, move or copy a database withdraws its processes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_STATS_LAUNCH_H
+#define SC_STATS_LAUNCH_H
+
+#include "stats.h"
+
+/* So many databases are looked at at a time. */
+#define SC_PROBES 2
+
+typedef enum ScLife
+{
+	SC_LIFE_FREE,				/* no unit in this place */
+	SC_LIFE_WAITING,			/* for the launcher to start a worker */
+	SC_LIFE_STARTING,			/* the postmaster has been asked for one */
+	SC_LIFE_RUNNING,
+	SC_LIFE_ENDED				/* and the launcher has not looked at it yet */
+} ScLife;
+
+/* How a worker ended */
+typedef enum ScEnd
+{
+	SC_END_FAILURE,
+	SC_END_RESTART,				/* it wants to begin anew */
+	SC_END_FINISHED,			/* nothing was left for it to serve */
+	SC_END_ASKED				/* we ended it */
+} ScEnd;
+
+typedef enum ScProbeResult
+{
+	SC_PROBE_UNKNOWN,			/* it is under way, or ended without a word */
+	SC_PROBE_ASKED,				/* we ended it */
+	SC_PROBE_NO_EXTENSION,
+	SC_PROBE_EXTENSION,
+	SC_PROBE_FAILED
+} ScProbeResult;
+
+typedef struct ScPlace
+{
+	ScLife		life;
+	ScEnd		end;
+	bool		wanted;
+	bool		withdrawn;
+	ScUnitInfo	info;
+} ScPlace;
+
+/* The launcher's own */
+extern void sc_stats_launcher_attach(void);
+/* What was signalled since the last call; NIL with *all: every database */
+extern List *sc_stats_launcher_told(bool *databases, bool *all);
+extern bool sc_stats_withdrawn(Oid db);
+extern int	sc_stats_take_crashes(void);
+extern void sc_stats_unwant(Oid db);
+
+/* Units, by place */
+extern int	sc_stats_places(void);
+extern bool sc_stats_place(int index, ScPlace *place);
+extern uint64 sc_stats_place_starting(int index);
+extern void sc_stats_place_waiting(int index, int failures);
+extern bool sc_stats_place_reason(int index, const char *reason);
+extern void sc_stats_place_terminate(int index);
+extern void sc_stats_place_free(int index);
+
+/* Probes, by place */
+extern uint64 sc_stats_probe_starting(int index, Oid db);
+extern ScProbeResult sc_stats_probe_take(int index, char *reason);
+extern void sc_stats_probe_terminate(int index);
+extern Oid	sc_stats_probe_attach(int index);
+extern void sc_stats_probe_result(ScProbeResult result, const char *reason);
+/* rollup and stream of all rollups of this database: how many found no place */
+extern int	sc_stats_publish(const ScUnit *units, int n);
+
+/* Backends: the pids of those that were asked to leave the database */
+extern List *sc_stats_withdraw(Oid db);
+extern void sc_stats_withdraw_end(Oid db, bool forget);
+extern void sc_stats_databases_changed_at_commit(void);
+
+#endif							/* SC_STATS_LAUNCH_H */

@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * stats_private.h
+ *		The layout of the shared memory, for stats*.c alone.
+ *
+ * Two locks.  unit_lock holds all but the partitions; live_lock holds those.
+ * A process that needs both takes unit_lock first.  Neither is ever held
+ * over anything that can raise an error, read a catalog or wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_STATS_PRIVATE_H
+#define SC_STATS_PRIVATE_H
+
+#include "stats.h"
+#include "stats_launch.h"
+
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+typedef struct ScSlot
+{
+	ScLife		life;
+	ScEnd		end;
+	bool		wanted;
+	bool		apart;			/* the rollup is served here and nowhere else */
+	uint64		ticket;			/* of the last start; a worker with another is late */
+	Latch	   *latch;			/* the worker's, while it is running */
+	pg_atomic_uint32 told;		/* the worker has to read the catalog again */
+	pg_atomic_uint64 end_request;
+	ScUnitInfo	info;
+} ScSlot;
+
+typedef struct ScProbe
+{
+	Oid			db;				/* InvalidOid: a free place */
+	uint64		ticket;
+	int			pid;
+	ScProbeResult result;
+	char		reason[SC_REASON_LEN];
+} ScProbe;
+
+/* Somebody is about to need a database without sessions. */
+typedef struct ScWithdrawal
+{
+	Oid			db;
+	int			pid;
+} ScWithdrawal;
+
+/* A worker that has lived for less is suspected when the server crashes. */
+#define SC_YOUNG_MS 5000
+
+/* More databases than this that changed at a time: all are looked at again. */
+#define SC_MAX_CHANGED 64
+
+typedef struct ScShared
+{
+	LWLock	   *unit_lock;
+	LWLock	   *live_lock;
+	ConditionVariable moved;	/* a commit, an answer, or the end of a worker */
+
+	int			crashes;		/* see sc_stats_take_crashes() */
+	Latch	   *launcher;		/* NULL: there is none */
+	bool		databases_changed;
+	int			nchanged;		/* > SC_MAX_CHANGED: all databases */
+	Oid			changed[SC_MAX_CHANGED];
+
+	uint64		last_ticket;
+	uint64		last_end_request;
+	ScProbe		probes[SC_PROBES];
+
+	int			nwithdrawals;
+	ScWithdrawal *withdrawals;
+
+	int			nslots;
+	ScSlot		slots[FLEXIBLE_ARRAY_MEMBER];
+} ScShared;
+
+/* NULL without preloading */
+extern ScShared *sc_stats_shared;
+
+/* With unit_lock held */
+extern bool sc_stats_withdrawn_locked(Oid db);
+extern void sc_stats_wake_launcher_locked(void);
+extern void sc_stats_tell_locked(ScSlot *slot);
+extern ScSlot *sc_stats_find_locked(Oid db, Oid stream, Oid rollup);
+extern ScSlot *sc_stats_find_or_make_locked(Oid db, Oid stream, Oid rollup);
+extern void sc_stats_down_locked(ScSlot *slot, const char *reason);
+
+/* The number of the start that this process was made for. */
+extern uint64 sc_stats_my_ticket(void);
+
+extern Size sc_stats_live_size(int partitions);
+extern void sc_stats_live_startup(int partitions);
+/* Of a process that ends, or of a database that is gone */
+extern void sc_stats_live_forget_of(int pid, Oid db);
+
+#endif							/* SC_STATS_PRIVATE_H */

@@ -1,0 +1,324 @@
+/*-------------------------------------------------------------------------
+ *
+ * stats_unit.c
+ *		Units and their workers, as workers and other backends see them.
+ *
+ * A worker's place is its own from attaching until its exit, so it reads the
+ * two numbers that others raise, told and end_request, without a lock.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "utils/timestamp.h"
+
+#include "stats_private.h"
+
+static ScSlot *mine = NULL;
+
+/* ---------------------------------------------------------------------
+ * The worker's own unit
+ * --------------------------------------------------------------------- */
+
+/*
+ * The reason that the worker gave last stands: it says why there is none.
+ */
+static void
+detach(int code, Datum arg)
+{
+	ScShared   *shared = sc_stats_shared;
+
+	sc_stats_live_forget_of(MyProcPid, InvalidOid);
+	LWLockAcquire(shared->unit_lock, LW_EXCLUSIVE);
+	mine->life = SC_LIFE_ENDED;
+	mine->latch = NULL;
+	mine->info.pid = 0;
+	if (mine->end == SC_END_ASKED)
+		sc_stats_down_locked(mine, "its worker was asked to end");
+	else if (mine->info.state != SC_STATE_DOWN)
+		sc_stats_down_locked(mine, "its worker ended without giving a reason");
+	sc_stats_wake_launcher_locked();
+	LWLockRelease(shared->unit_lock);
+	ConditionVariableBroadcast(&shared->moved);
+}
+
+/*
+ * To be called before the connection to the database: callbacks run last in,
+ * first out, so the unit is given back when its transaction has been undone.
+ * Does not return where the launcher no longer wants the worker.
+ */
+void
+sc_stats_worker_attach(int index, ScUnit *unit)
+{
+	ScShared   *shared = sc_stats_shared;
+	ScSlot	   *slot = &shared->slots[index];
+	bool		welcome;
+
+	LWLockAcquire(shared->unit_lock, LW_EXCLUSIVE);
+	if (slot->life != SC_LIFE_STARTING || slot->ticket != sc_stats_my_ticket())
+	{
+		LWLockRelease(shared->unit_lock);
+		proc_exit(0);
+	}
+	welcome = slot->wanted && !sc_stats_withdrawn_locked(slot->info.unit.db);
+	if (welcome)
+	{
+		slot->life = SC_LIFE_RUNNING;
+		slot->end = SC_END_FAILURE;
+		slot->latch = &MyProc->procLatch;
+		slot->info.pid = MyProcPid;
+		slot->info.messages = slot->info.bytes = 0;
+		slot->info.flushes = slot->info.rows_written = 0;
+		slot->info.flushed_at = 0;
+		slot->info.started_at = slot->info.since = GetCurrentTimestamp();
+		slot->info.state = SC_STATE_CONNECTING;
+		slot->info.reason[0] = '\0';
+		pg_atomic_write_u32(&slot->told, 0);
+		*unit = slot->info.unit;
+		mine = slot;
+	}
+	else
+	{
+		slot->life = SC_LIFE_ENDED;
+		slot->end = SC_END_ASKED;
+	}
+	sc_stats_wake_launcher_locked();
+	LWLockRelease(shared->unit_lock);
+	if (!welcome)
+		proc_exit(0);
+	before_shmem_exit(detach, (Datum) 0);
+}
+
+bool
+sc_stats_worker_told(void)
+{
+	return mine != NULL && pg_atomic_read_u32(&mine->told) != 0 &&
+		pg_atomic_exchange_u32(&mine->told, 0) != 0;
+}
+
+void
+sc_stats_worker_state(ScState state, const char *reason)
+{
+	if (mine == NULL)
+		return;
+	if (reason == NULL)
+		reason = "";
+	if (mine->info.state == state && strncmp(mine->info.reason, reason, SC_REASON_LEN - 1) == 0)
+		return;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	if (mine->info.state != state)
+		mine->info.since = GetCurrentTimestamp();
+	mine->info.state = state;
+	strlcpy(mine->info.reason, reason, SC_REASON_LEN);
+	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
+void
+sc_stats_worker_flushed(int64 messages, int64 bytes, int64 rows)
+{
+	if (mine == NULL)
+		return;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	mine->info.messages += messages;
+	mine->info.bytes += bytes;
+	mine->info.rows_written += rows;
+	mine->info.flushes++;
+	mine->info.flushed_at = GetCurrentTimestamp();
+	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
+void
+sc_stats_worker_will_restart(const char *reason)
+{
+	if (mine == NULL)
+		return;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	if (mine->end == SC_END_FAILURE)
+		mine->end = SC_END_RESTART;
+	sc_stats_down_locked(mine, reason);
+	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
+/*
+ * What was committed after the worker's last look at the catalog may be
+ * something to serve: then it is started again.
+ */
+void
+sc_stats_worker_finished(void)
+{
+	if (mine == NULL)
+		return;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	if (pg_atomic_read_u32(&mine->told) != 0)
+		mine->end = SC_END_RESTART;
+	else
+	{
+		mine->end = SC_END_FINISHED;
+		mine->wanted = false;
+		mine->apart = false;
+	}
+	sc_stats_down_locked(mine, "nothing is left for it to serve");
+	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
+uint64
+sc_stats_end_request(void)
+{
+	return mine == NULL ? 0 : pg_atomic_read_u64(&mine->end_request);
+}
+
+/* ---------------------------------------------------------------------
+ * Served apart
+ * --------------------------------------------------------------------- */
+
+/* Who waits for an answer waits for the one who can give it now. */
+static void
+hand_over_request(ScSlot *from, ScSlot *to)
+{
+	uint64		request = from == NULL ? 0 : pg_atomic_read_u64(&from->end_request);
+
+	if (request > pg_atomic_read_u64(&to->end_request))
+		pg_atomic_write_u64(&to->end_request, request);
+}
+
+bool
+sc_stats_set_apart(Oid stream, Oid rollup, const char *reason)
+{
+	ScSlot	   *all;
+	ScSlot	   *slot;
+
+	if (sc_stats_shared == NULL)
+		return false;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	all = sc_stats_find_locked(MyDatabaseId, stream, InvalidOid);
+	slot = sc_stats_find_or_make_locked(MyDatabaseId, stream, rollup);
+	if (slot != NULL && !slot->apart)
+	{
+		slot->apart = slot->wanted = true;
+		if (slot->info.pid == 0)
+			sc_stats_down_locked(slot, reason);
+		hand_over_request(all, slot);
+		if (all != NULL && all != mine)
+			sc_stats_tell_locked(all);
+		sc_stats_wake_launcher_locked();
+	}
+	LWLockRelease(sc_stats_shared->unit_lock);
+	return slot != NULL;
+}
+
+/*
+ * The unit of the stream takes the rollup back, or comes to life to do so.
+ * A worker that gives up its own rollup is about to end by itself: then the
+ * launcher hears of it from its exit.
+ */
+void
+sc_stats_clear_apart(Oid stream, Oid rollup)
+{
+	ScSlot	   *all;
+	ScSlot	   *slot;
+
+	if (sc_stats_shared == NULL)
+		return;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	slot = sc_stats_find_locked(MyDatabaseId, stream, rollup);
+	if (slot != NULL && slot->apart &&
+		(all = sc_stats_find_or_make_locked(MyDatabaseId, stream, InvalidOid)) != NULL)
+	{
+		slot->apart = slot->wanted = false;
+		all->wanted = true;
+		hand_over_request(slot, all);
+		sc_stats_tell_locked(all);
+		if (slot != mine)
+			sc_stats_wake_launcher_locked();
+	}
+	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
+bool
+sc_stats_is_apart(Oid rollup)
+{
+	bool		apart = false;
+
+	if (sc_stats_shared == NULL)
+		return false;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_SHARED);
+	for (int i = 0; i < sc_stats_shared->nslots && !apart; i++)
+	{
+		const ScSlot *slot = &sc_stats_shared->slots[i];
+
+		apart = slot->life != SC_LIFE_FREE && slot->apart &&
+			slot->info.unit.db == MyDatabaseId && slot->info.unit.rollup == rollup;
+	}
+	LWLockRelease(sc_stats_shared->unit_lock);
+	return apart;
+}
+
+/* ---------------------------------------------------------------------
+ * Anybody
+ * --------------------------------------------------------------------- */
+
+List *
+sc_stats_unit_list(void)
+{
+	List	   *list = NIL;
+
+	if (sc_stats_shared == NULL)
+		return NIL;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_SHARED);
+	for (int i = 0; i < sc_stats_shared->nslots; i++)
+	{
+		const ScSlot *slot = &sc_stats_shared->slots[i];
+
+		if (slot->life != SC_LIFE_FREE && slot->info.unit.db == MyDatabaseId)
+		{
+			ScUnitInfo *info = palloc(sizeof(ScUnitInfo));
+
+			*info = slot->info;
+			list = lappend(list, info);
+		}
+	}
+	LWLockRelease(sc_stats_shared->unit_lock);
+	return list;
+}
+
+bool
+sc_stats_unit_of(Oid stream, Oid rollup, ScUnitInfo *info)
+{
+	ScSlot	   *slot;
+
+	if (sc_stats_shared == NULL)
+		return false;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_SHARED);
+	slot = sc_stats_find_locked(MyDatabaseId, stream, rollup);
+	if (slot != NULL)
+		*info = slot->info;
+	LWLockRelease(sc_stats_shared->unit_lock);
+	return slot != NULL;
+}
+
+/*
+ * Requests are numbered over all units, so that a number that was given for
+ * a unit that is gone can never be taken for a later one's.
+ */
+uint64
+sc_stats_ask_end(Oid stream, Oid rollup)
+{
+	ScSlot	   *slot;
+	uint64		request = 0;
+
+	if (sc_stats_shared == NULL)
+		return 0;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	slot = sc_stats_find_locked(MyDatabaseId, stream, rollup);
+	if (slot != NULL && slot->latch != NULL)
+	{
+		request = ++sc_stats_shared->last_end_request;
+		pg_atomic_write_u64(&slot->end_request, request);
+		SetLatch(slot->latch);
+	}
+	LWLockRelease(sc_stats_shared->unit_lock);
+	return request;
+}

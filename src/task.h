@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * task.h
+ *		A rollup as its worker serves it, and what one flush does to it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_TASK_H
+#define SC_TASK_H
+
+#include "streamcount.h"
+
+#include "catalog.h"
+
+/* One partition of a task.  The lower half is what the flush in hand adds. */
+typedef struct ScPart
+{
+	int32		partition;
+	bool		active;			/* neither paused nor halted */
+	int64		next;			/* committed next_offset */
+	int			rejected_in_row;	/* committed */
+
+	int64		new_next;
+	int64		counted;
+	int64		filtered;
+	int64		rejected;
+	int			new_rejected_in_row;
+	int64		last_ms;		/* Kafka's time of the last message */
+	const char *halt_reason;	/* the flush ends in a halt of the partition */
+	const char *halt_hint;
+} ScPart;
+
+typedef enum ScLeftOutKind
+{
+	SC_LEFT_OUT_REJECTED,
+	SC_LEFT_OUT_SKIPPED,
+	SC_LEFT_OUT_LOST
+} ScLeftOutKind;
+
+/* A range of offsets that is not counted, and why. */
+typedef struct ScLeftOut
+{
+	ScLeftOutKind kind;
+	int32		partition;
+	int64		first_offset;
+	int64		end_offset;
+	const ScMessage *message;	/* of a rejected one */
+	const ScReject *why;
+} ScLeftOut;
+
+typedef struct ScTask
+{
+	ScRollup   *rollup;
+	Bitmapset  *columns;		/* of the stream, that the query reads */
+	int			nparts;
+	ScPart	   *parts;
+	bool		set_aside;		/* halted or blocked: not part of the next flush */
+
+	/* Of the flush in hand: */
+	bool	   *shown;			/* by row of the batch */
+	bool	   *marked;			/* the query made something of the row */
+	ScReject  **refused;		/* the query failed on the row; NULL: on none */
+	List	   *left_out;		/* ScLeftOut */
+	int64		rows_written;
+} ScTask;
+
+extern ScPart *sc_task_part(const ScTask *task, int32 partition);
+
+#endif							/* SC_TASK_H */

@@ -1,0 +1,469 @@
+/*-------------------------------------------------------------------------
+ *
+ * unit.c
+ *		What one worker serves: a stream, its rollups, their positions.
+ *
+ * A unit never changes while a worker serves it.  Whatever would change it
+ * (a rollup made or dropped, paused or resumed, another option, a new
+ * partition) ends the worker, and the next one reads all of it anew: one
+ * way to start, and no way to be half changed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "common/hashfn.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "identity.h"
+#include "objects.h"
+#include "starts.h"
+#include "stream.h"
+#include "unit.h"
+
+/* Rollups that are further behind than this are served apart. */
+#define APART_LAG 10000
+
+/* ---------------------------------------------------------------------
+ * What would ask for a new start
+ * --------------------------------------------------------------------- */
+
+static void
+sign_stream(StringInfo text, const ScStream *stream)
+{
+	Bitmapset  *all = bms_add_range(NULL, 1, Max(stream->natts, 1));
+
+	appendStringInfo(text, "%s %d %d %d %u", sc_stream_fingerprint(stream, all),
+					 stream->halt_on_error, stream->reject_limit, stream->skip_gaps,
+					 stream->owner);
+	/* Hashed, since secrets are among them. */
+	for (int i = 0; i < stream->nproperties; i++)
+		appendStringInfo(text, " %s %u", stream->properties[i].name,
+						 string_hash(stream->properties[i].value,
+									 strlen(stream->properties[i].value) + 1));
+}
+
+static char *
+sign(const ScStream *stream, List *rollups)
+{
+	StringInfoData text;
+	ListCell   *lc;
+
+	initStringInfo(&text);
+	sign_stream(&text, stream);
+	foreach(lc, rollups)
+	{
+		ScRollup   *r = lfirst(lc);
+
+		appendStringInfo(&text, "\n%u %u %u %u %d %d %d %d %s", r->relid, r->query, r->data,
+						 r->owner, r->owners_differ, r->complete, r->paused, r->halted,
+						 r->fingerprint);
+		for (int i = 0; i < r->nprogress; i++)
+			appendStringInfo(&text, " %d%s", r->progress[i].partition,
+							 r->progress[i].halted ? "h" : "");
+	}
+	return text.data;
+}
+
+/* ---------------------------------------------------------------------
+ * Loading
+ * --------------------------------------------------------------------- */
+
+static bool
+belongs(const ScUnit *unit, const ScRollup *rollup)
+{
+	return OidIsValid(unit->rollup) ? rollup->relid == unit->rollup :
+		!sc_stats_is_apart(rollup->relid);
+}
+
+static List *
+load_rollups(const ScUnit *unit, MemoryContext cx)
+{
+	List	   *all = sc_catalog_rollups(unit->stream, cx);
+	List	   *mine = NIL;
+	ListCell   *lc;
+
+	foreach(lc, all)
+		if (belongs(unit, lfirst(lc)))
+			mine = lappend(mine, lfirst(lc));
+	return mine;
+}
+
+typedef struct Halt
+{
+	Oid			rollup;
+	char	   *reason;
+	char	   *hint;
+} Halt;
+
+static Halt *
+make_halt(const ScRollup *rollup, const char *reason, const char *hint)
+{
+	Halt	   *halt = palloc(sizeof(Halt));
+
+	halt->rollup = rollup->relid;
+	halt->reason = pstrdup(reason);
+	halt->hint = hint ? pstrdup(hint) : NULL;
+	return halt;
+}
+
+/* The columns that the query reads; or, where it cannot be kept any more, why. */
+static Halt *
+find_columns(const ScRollup *rollup, Bitmapset **columns)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	Halt	   *volatile halt = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		*columns = sc_objects_columns(rollup->query);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(caller);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		halt = make_halt(rollup, edata->message, edata->hint);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return halt;
+}
+
+static ScTask *
+make_task(ScRollup *rollup, Bitmapset *columns)
+{
+	ScTask	   *task = palloc0(sizeof(ScTask));
+
+	task->rollup = rollup;
+	task->columns = columns;
+	return task;
+}
+
+/* Ready to be served, or halted from now on, or neither now. */
+static Halt *
+consider(ScServed *served, ScRollup *rollup)
+{
+	Bitmapset  *columns = NULL;
+	Halt	   *halt;
+
+	if (!rollup->complete)
+	{
+		served->restoring = true;
+		return NULL;
+	}
+	if (rollup->paused || rollup->halted)
+		return NULL;
+	if (rollup->owners_differ)
+		return make_halt(rollup, "its view, query view and data table have different owners",
+						 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
+	halt = find_columns(rollup, &columns);
+	if (halt)
+		return halt;
+	if (strcmp(sc_stream_fingerprint(served->stream, columns), rollup->fingerprint) != 0)
+		return make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
+						 "Run streamcount.resume() to go on by the new definition, or drop and create the rollup to count anew.");
+	served->tasks = lappend(served->tasks, make_task(rollup, columns));
+	return NULL;
+}
+
+static void
+write_halts(List *halts)
+{
+	ListCell   *lc;
+
+	foreach(lc, halts)
+	{
+		Halt	   *halt = lfirst(lc);
+
+		sc_ledger_halt(halt->rollup, -1, halt->reason, halt->hint);
+	}
+}
+
+/* One batch and one decode for all of them: the columns that any of them reads. */
+static void
+make_way(ScServed *served)
+{
+	Bitmapset  *columns = NULL;
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+		columns = bms_union(columns, ((ScTask *) lfirst(lc))->columns);
+	if (served->tasks != NIL)
+		served->way = sc_way_executor(served->stream, columns, served->cx);
+}
+
+/* Read it all in one transaction, in one snapshot. */
+static List *
+read_definitions(ScServed *served)
+{
+	List	   *halts = NIL;
+	MemoryContext old = MemoryContextSwitchTo(served->cx);
+	ListCell   *lc;
+
+	served->stream = sc_stream_load(served->unit.stream, true, served->cx);
+	served->rollups = load_rollups(&served->unit, served->cx);
+	served->signature = sign(served->stream, served->rollups);
+	foreach(lc, served->rollups)
+	{
+		Halt	   *halt = consider(served, lfirst(lc));
+
+		if (halt)
+			halts = lappend(halts, halt);
+	}
+	make_way(served);
+	MemoryContextSwitchTo(old);
+	return halts;
+}
+
+static bool
+exists(const ScUnit *unit)
+{
+	return OidIsValid(get_extension_oid("streamcount", true)) &&
+		sc_stream_is_stream(unit->stream);
+}
+
+static MemoryContext caller_cx = NULL;
+
+static void
+start_reading(void)
+{
+	caller_cx = CurrentMemoryContext;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end_reading(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller_cx);
+}
+
+ScServed *
+sc_unit_load(const ScUnit *unit, MemoryContext cx)
+{
+	ScServed   *served = MemoryContextAllocZero(cx, sizeof(ScServed));
+	List	   *halts;
+
+	served->unit = *unit;
+	served->cx = cx;
+	start_reading();
+	if (!exists(unit))
+	{
+		end_reading();
+		return NULL;
+	}
+	halts = read_definitions(served);
+	end_reading();
+	if (served->rollups == NIL)
+		return NULL;
+	if (halts != NIL)
+	{
+		write_halts(halts);
+		return sc_unit_load(unit, cx);
+	}
+	return served;
+}
+
+/* Somebody else moved an offset (skip_to), or a rollup has come or gone. */
+static bool
+offsets_moved(const ScServed *served, List *rollups)
+{
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		foreach(lc2, rollups)
+		{
+			ScRollup   *now = lfirst(lc2);
+
+			if (now->relid != task->rollup->relid)
+				continue;
+			for (int i = 0; i < now->nprogress; i++)
+			{
+				ScPart	   *part = sc_task_part(task, now->progress[i].partition);
+
+				if (part == NULL || part->next != now->progress[i].next_offset)
+					return true;
+			}
+		}
+	}
+	return false;
+}
+
+bool
+sc_unit_changed(const ScServed *served)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "streamcount recheck",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old;
+	bool		changed = true;
+
+	start_reading();
+	old = MemoryContextSwitchTo(scratch);
+	if (exists(&served->unit))
+	{
+		ScStream   *stream = sc_stream_load(served->unit.stream, true, scratch);
+		List	   *rollups = load_rollups(&served->unit, scratch);
+
+		changed = strcmp(sign(stream, rollups), served->signature) != 0 ||
+			offsets_moved(served, rollups);
+	}
+	MemoryContextSwitchTo(old);
+	end_reading();
+	MemoryContextDelete(scratch);
+	return changed;
+}
+
+/* ---------------------------------------------------------------------
+ * Positions
+ * --------------------------------------------------------------------- */
+
+ScPosition *
+sc_unit_position(const ScServed *served, int32 partition)
+{
+	for (int i = 0; i < served->npositions; i++)
+	{
+		/* Almost always they are numbered without holes. */
+		int			guess = (partition + i) % served->npositions;
+
+		if (served->positions[guess].partition == partition)
+			return &served->positions[guess];
+	}
+	return NULL;
+}
+
+int64
+sc_unit_lag(const ScServed *served)
+{
+	int64		lag = 0;
+
+	for (int i = 0; i < served->npositions; i++)
+		lag += Max(served->positions[i].high_watermark - served->positions[i].next, 0);
+	return lag;
+}
+
+static void
+make_parts(ScTask *task, MemoryContext cx)
+{
+	ScRollup   *rollup = task->rollup;
+
+	task->nparts = rollup->nprogress;
+	task->parts = MemoryContextAllocZero(cx, sizeof(ScPart) * Max(task->nparts, 1));
+	for (int i = 0; i < task->nparts; i++)
+	{
+		ScPart	   *part = &task->parts[i];
+		ScProgress *progress = &rollup->progress[i];
+
+		part->partition = progress->partition;
+		part->active = !progress->halted;
+		part->next = part->new_next = progress->next_offset;
+		part->rejected_in_row = part->new_rejected_in_row = progress->rejected_in_row;
+		part->last_ms = -1;
+	}
+}
+
+/* How far the task is behind the foremost, in messages. */
+static int64
+behind(const ScTask *task, List *tasks)
+{
+	int64		sum = 0;
+
+	for (int i = 0; i < task->nparts; i++)
+	{
+		int64		most = task->parts[i].next;
+		ListCell   *lc;
+
+		foreach(lc, tasks)
+		{
+			ScPart	   *other = sc_task_part(lfirst(lc), task->parts[i].partition);
+
+			if (other && other->active)
+				most = Max(most, other->next);
+		}
+		if (task->parts[i].active)
+			sum += most - task->parts[i].next;
+	}
+	return sum;
+}
+
+/* Those that would hold up the others get a worker of their own. */
+static void
+send_apart(ScServed *served)
+{
+	List	   *stay = NIL;
+	ListCell   *lc;
+
+	if (OidIsValid(served->unit.rollup) || list_length(served->tasks) < 2)
+		return;
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		if (behind(task, served->tasks) <= APART_LAG ||
+			!sc_stats_set_apart(served->unit.stream, task->rollup->relid, "catching up"))
+			stay = lappend(stay, task);
+	}
+	served->tasks = stay;
+}
+
+static void
+set_positions(ScServed *served, int npartitions)
+{
+	served->positions = MemoryContextAllocZero(served->cx, sizeof(ScPosition) * Max(npartitions, 1));
+	served->npositions = 0;
+	for (int p = 0; p < npartitions; p++)
+	{
+		ScPosition *position = &served->positions[served->npositions];
+		int64		least = PG_INT64_MAX;
+		ListCell   *lc;
+
+		foreach(lc, served->tasks)
+		{
+			ScPart	   *part = sc_task_part(lfirst(lc), p);
+
+			if (part && part->active)
+				least = Min(least, part->next);
+		}
+		if (least == PG_INT64_MAX)
+			continue;
+		position->partition = p;
+		position->next = least;
+		position->end = position->high_watermark = position->low_watermark = -1;
+		position->moved_at = GetCurrentTimestamp();
+		served->npositions++;
+	}
+}
+
+void
+sc_unit_resolve(ScServed *served, ScSource *source, int npartitions)
+{
+	MemoryContext old = MemoryContextSwitchTo(served->cx);
+	ListCell   *lc;
+
+	sc_starts_resolve(served, source, npartitions);
+	foreach(lc, served->tasks)
+		make_parts(lfirst(lc), served->cx);
+	send_apart(served);
+	set_positions(served, npartitions);
+	MemoryContextSwitchTo(old);
+}

@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * unit.h
+ *		What one worker serves: a stream, its rollups, their positions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_UNIT_H
+#define SC_UNIT_H
+
+#include "streamcount.h"
+
+#include "ledger.h"
+#include "source.h"
+#include "stats.h"
+#include "way.h"
+
+/* One partition of the topic, as this worker reads it. */
+typedef struct ScPosition
+{
+	int32		partition;
+	int64		next;			/* of the next message that is expected */
+	int64		end;			/* where the last read to the end stopped; -1 */
+	bool		at_end;			/* nothing has come since */
+	int64		high_watermark; /* -1: not known */
+	int64		low_watermark;	/* -1: not known */
+	TimestampTz checked_at;		/* when the watermarks were learnt */
+	TimestampTz moved_at;		/* when something last arrived */
+	int64		asked_end;		/* for wait() */
+	ScState		state;			/* as last shown, and since when */
+	TimestampTz since;
+} ScPosition;
+
+typedef struct ScServed
+{
+	ScUnit		unit;
+	MemoryContext cx;
+	ScStream   *stream;
+	List	   *rollups;		/* ScRollup: all of the unit's */
+	List	   *tasks;			/* ScTask: those that can be served now */
+	bool		restoring;		/* some rollup's restore is under way */
+	char	   *signature;		/* of all that would ask for a new start */
+	int			topic_partitions;
+	int			npositions;
+	ScPosition *positions;
+	ScWay	   *way;
+} ScServed;
+
+/* NULL: there is nothing to serve any more. */
+extern ScServed *sc_unit_load(const ScUnit *unit, MemoryContext cx);
+
+/* Has anything been committed since that asks for a new start? */
+extern bool sc_unit_changed(const ScServed *served);
+
+/*
+ * Make numbers of all starts and commit them; set the positions.  Broker
+ * questions wait up to timeout_ms each: not in a transaction.
+ */
+extern void sc_unit_resolve(ScServed *served, ScSource *source, int npartitions);
+
+extern ScPosition *sc_unit_position(const ScServed *served, int32 partition);
+
+/* How many messages of the unit are not in its rollups yet, as far as known. */
+extern int64 sc_unit_lag(const ScServed *served);
+
+#endif							/* SC_UNIT_H */

@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * way_executor.c
+ *		The executor's way: the defining query over the batch in hand.
+ *
+ * All rollups that a worker serves this way share one batch and one decode.
+ * The batch keeps the raw messages until the commit, so that a message that
+ * a query fails on can be found, and stored, without reading it again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "batch.h"
+#include "execute.h"
+#include "judge.h"
+#include "way.h"
+
+typedef struct ExecutorWay
+{
+	ScWay		way;
+	const ScStream *stream;
+	ScBatch    *batch;
+	MemoryContext flush_cx;		/* what a flush makes; reset with the batch */
+} ExecutorWay;
+
+static void
+executor_accept(ScWay *way, const ScMessage *message)
+{
+	sc_batch_add(((ExecutorWay *) way)->batch, message);
+}
+
+static void
+executor_prepare(ScWay *way, List *tasks)
+{
+	ExecutorWay *w = (ExecutorWay *) way;
+	int			nrows = sc_batch_nrows(w->batch);
+	ListCell   *lc;
+
+	sc_batch_decode(w->batch);
+	foreach(lc, tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		if (task->shown != NULL)
+			continue;
+		task->shown = MemoryContextAllocZero(w->flush_cx, Max(nrows, 1));
+		task->marked = MemoryContextAllocZero(w->flush_cx, Max(nrows, 1));
+	}
+}
+
+static void
+executor_judge(ScWay *way, ScTask *task)
+{
+	ExecutorWay *w = (ExecutorWay *) way;
+	MemoryContext old = MemoryContextSwitchTo(w->flush_cx);
+
+	sc_judge(task, w->stream, w->batch);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+shows_anything(const ScTask *task, int first, int end)
+{
+	return memchr(task->shown + first, true, end - first) != NULL;
+}
+
+static void
+executor_merge(ScWay *way, ScTask *task)
+{
+	ExecutorWay *w = (ExecutorWay *) way;
+	int			nrows = sc_batch_nrows(w->batch);
+
+	if (!shows_anything(task, 0, nrows))
+		return;
+	sc_batch_take(w->batch, 0, nrows, task->shown, task->marked);
+	task->rows_written = sc_execute_merge(task->rollup);
+	sc_batch_put_down();
+	sc_judge_marks(task, w->batch);
+}
+
+/* ---------------------------------------------------------------------
+ * Which message does the query fail on?
+ * --------------------------------------------------------------------- */
+
+/* Classes of SQLSTATE that speak of the data: 22, 23, 54, and RAISE's own. */
+static bool
+blames_data(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+			return true;
+	}
+	return sqlerrcode == ERRCODE_RAISE_EXCEPTION;
+}
+
+/* Run the query alone over rows [first, end): NULL, or what it fails by. */
+static ScReject *
+try_rows(ExecutorWay *w, ScTask *task, int first, int end)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ScReject   *volatile why = NULL;
+
+	/* It only reads, so the subtransaction takes no transaction id. */
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	sc_batch_take(w->batch, first, end, task->shown, task->marked);
+	PG_TRY();
+	{
+		sc_execute_select(task->rollup);
+		sc_batch_put_down();
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		sc_batch_put_down();
+		MemoryContextSwitchTo(w->flush_cx);
+		edata = CopyErrorData();
+		if (!blames_data(edata->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		why = MemoryContextAllocZero(w->flush_cx, sizeof(ScReject));
+		why->sqlerrcode = edata->sqlerrcode;
+		why->reason = edata->message;
+		why->detail = edata->detail;
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	return why;
+}
+
+/* Halve until single rows are to blame; how many were found. */
+static int
+bisect(ExecutorWay *w, ScTask *task, int first, int end)
+{
+	ScReject   *why;
+	int			middle;
+
+	CHECK_FOR_INTERRUPTS();
+	if (first >= end || !shows_anything(task, first, end))
+		return 0;
+	why = try_rows(w, task, first, end);
+	if (why == NULL)
+		return 0;
+	if (end - first == 1)
+	{
+		task->refused[first] = why;
+		return 1;
+	}
+	middle = first + (end - first) / 2;
+	return bisect(w, task, first, middle) + bisect(w, task, middle, end);
+}
+
+static bool
+executor_blame(ScWay *way, ScTask *task)
+{
+	ExecutorWay *w = (ExecutorWay *) way;
+	int			nrows = sc_batch_nrows(w->batch);
+
+	executor_judge(way, task);
+	if (task->refused == NULL)
+		task->refused = MemoryContextAllocZero(w->flush_cx, sizeof(ScReject *) * Max(nrows, 1));
+	return bisect(w, task, 0, nrows) > 0;
+}
+
+static void
+executor_forget(ScWay *way)
+{
+	ExecutorWay *w = (ExecutorWay *) way;
+
+	sc_batch_put_down();
+	sc_batch_forget(w->batch);
+	MemoryContextReset(w->flush_cx);
+}
+
+static int64
+executor_messages(ScWay *way)
+{
+	return sc_batch_nrows(((ExecutorWay *) way)->batch);
+}
+
+static Size
+executor_memory(ScWay *way)
+{
+	return sc_batch_memory(((ExecutorWay *) way)->batch);
+}
+
+static const ScWayMethods executor_methods = {
+	.name = "executor",
+	.accept = executor_accept,
+	.prepare = executor_prepare,
+	.judge = executor_judge,
+	.merge = executor_merge,
+	.blame = executor_blame,
+	.forget = executor_forget,
+	.messages = executor_messages,
+	.memory = executor_memory,
+};
+
+ScWay *
+sc_way_executor(const ScStream *stream, const Bitmapset *columns, MemoryContext cx)
+{
+	ExecutorWay *w = MemoryContextAllocZero(cx, sizeof(ExecutorWay));
+
+	w->way.methods = &executor_methods;
+	w->stream = stream;
+	w->batch = sc_batch_create(stream, columns, cx);
+	w->flush_cx = AllocSetContextCreate(cx, "streamcount flush", ALLOCSET_DEFAULT_SIZES);
+	return &w->way;
+}

@@ -1,0 +1,396 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		One worker's life.
+ *
+ * It reads its unit from the catalog, asks the brokers where to begin, and
+ * then goes round: take what has arrived, flush what is due, sleep at the
+ * one waiting place.  It ends by exiting: on any error that is not a
+ * rollup's own, and on any change of its unit.  The launcher starts the
+ * next one, which goes on from what is committed.  librdkafka is never torn
+ * down otherwise: rd_kafka_destroy() can hang after a topic was deleted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "arrivals.h"
+#include "compat.h"
+#include "flush.h"
+#include "guc.h"
+#include "report.h"
+#include "session.h"
+#include "starts.h"
+#include "stats.h"
+#include "unit.h"
+#include "worker.h"
+
+/* The catalog is read again at least this often, told or not. */
+#define RECHECK_MS 60000
+/* A restore under way tells nobody when it has ended. */
+#define RESTORE_RECHECK_MS 1000
+/* One question to the brokers: no interrupt is served meanwhile. */
+#define QUESTION_MS 200
+/* Between questions that were not answered. */
+#define QUESTION_PAUSE_MS 300
+
+typedef struct Worker
+{
+	ScUnit		unit;
+	MemoryContext cx;			/* the process's life */
+	ScServed   *served;
+	ScSource   *source;			/* NULL: no task, nothing to read */
+	WaitEventSet *waits;
+	TimestampTz flushed_at;
+	TimestampTz rechecked_at;
+	TimestampTz asked_at;		/* topic and watermarks */
+	uint64		end_answered;	/* number of the last question of wait() */
+} Worker;
+
+/* Set by invalidation callbacks: the stream may be defined otherwise now. */
+static volatile bool stale = false;
+static Oid	watched_stream = InvalidOid;
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == watched_stream)
+		stale = true;
+}
+
+static void
+server_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	stale = true;
+}
+
+/* ---------------------------------------------------------------------
+ * Ends
+ * --------------------------------------------------------------------- */
+
+/* A change of the unit: the next worker starts at once, with nothing lost. */
+static void
+restart(const char *reason)
+{
+	ereport(DEBUG1, (errmsg_internal("streamcount worker starts anew: %s", reason)));
+	sc_stats_worker_will_restart(reason);
+	proc_exit(0);
+}
+
+static void
+finish(Worker *w)
+{
+	if (OidIsValid(w->unit.rollup))
+		sc_stats_clear_apart(w->unit.stream, w->unit.rollup);
+	sc_stats_worker_finished();
+	proc_exit(0);
+}
+
+/* ---------------------------------------------------------------------
+ * The one waiting place
+ * --------------------------------------------------------------------- */
+
+static void
+make_wait_set(Worker *w)
+{
+	w->waits = sc_create_wait_event_set(w->cx, 3);
+	AddWaitEventToSet(w->waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(w->waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+}
+
+static void
+serve_interrupts(Worker *w)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		char	   *brokers = pstrdup(sc_bootstrap_servers);
+
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		if (strcmp(brokers, sc_bootstrap_servers) != 0)
+			restart("streamcount.bootstrap_servers was changed");
+		pfree(brokers);
+	}
+}
+
+static void
+sleep_at(Worker *w, long timeout_ms)
+{
+	WaitEvent	event;
+
+	WaitEventSetWait(w->waits, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	serve_interrupts(w);
+}
+
+/* Told of a commit, or a minute has passed: is the unit still what it was? */
+static void
+recheck(Worker *w, TimestampTz now)
+{
+	long		interval = w->served->restoring ? RESTORE_RECHECK_MS : RECHECK_MS;
+
+	if (!sc_stats_worker_told() && !stale &&
+		!TimestampDifferenceExceeds(w->rechecked_at, now, interval))
+		return;
+	stale = false;
+	w->rechecked_at = now;
+	if (sc_unit_changed(w->served))
+		restart("its definition was changed");
+	if (w->served->restoring && !stale)
+		sc_stats_worker_state(SC_STATE_RESTORING, "a restore is under way: the sentinel or the unique index is missing");
+}
+
+/* ---------------------------------------------------------------------
+ * Questions to the brokers
+ * --------------------------------------------------------------------- */
+
+static void
+show_trouble(Worker *w, ScTopicAnswer answer, const char *error)
+{
+	const char *topic = w->served->stream->topic;
+
+	switch (answer)
+	{
+		case SC_TOPIC_MISSING:
+			sc_starts_topic_was_missing();
+			sc_report_state(w->served, SC_STATE_STALLED,
+							psprintf("Kafka topic \"%s\" does not exist", topic));
+			break;
+		case SC_TOPIC_DENIED:
+			sc_report_state(w->served, SC_STATE_STALLED,
+							psprintf("access to Kafka topic \"%s\" was denied", topic));
+			break;
+		default:
+			sc_report_state(w->served, SC_STATE_CONNECTING,
+							error ? error : "no broker answers");
+	}
+}
+
+/* Ask until the topic is there; how many partitions it has. */
+static int
+await_topic(Worker *w)
+{
+	for (;;)
+	{
+		const char *error = NULL;
+		int			npartitions = 0;
+		ScTopicAnswer answer;
+
+		serve_interrupts(w);
+		recheck(w, GetCurrentTimestamp());
+		answer = sc_source_partitions(w->source, &npartitions, QUESTION_MS, &error);
+		if (answer == SC_TOPIC_FOUND && npartitions > 0)
+			return npartitions;
+		sc_arrivals_events(w->served, w->source);
+		show_trouble(w, answer, error);
+		sleep_at(w, QUESTION_PAUSE_MS);
+	}
+}
+
+/* The ends as of now, for wait(). */
+static void
+answer_wait(Worker *w)
+{
+	uint64		request = sc_stats_end_request();
+
+	if (request == w->end_answered)
+		return;
+	if (w->served->npositions > 0 &&
+		!sc_arrivals_ask_ends(w->served, w->source, QUESTION_MS))
+		return;
+	w->end_answered = request;
+	sc_report_progress(w->served, w->end_answered);
+}
+
+/* Are there new partitions, is the topic still there, how far is its end? */
+static void
+ask_around(Worker *w, TimestampTz now)
+{
+	const char *error = NULL;
+	int			npartitions = 0;
+	ScTopicAnswer answer;
+
+	if (!TimestampDifferenceExceeds(w->asked_at, now, sc_metadata_interval * 1000))
+		return;
+	w->asked_at = now;
+	answer = sc_source_partitions(w->source, &npartitions, QUESTION_MS, &error);
+	if (answer == SC_TOPIC_MISSING || answer == SC_TOPIC_DENIED)
+	{
+		show_trouble(w, answer, error);
+		restart("the topic is gone");
+	}
+	if (answer == SC_TOPIC_FOUND && npartitions != w->served->topic_partitions)
+		restart("the topic has another number of partitions");
+	if (answer == SC_TOPIC_FOUND)
+		sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS);
+	sc_arrivals_watch(w->served, now);
+	sc_report_progress(w->served, w->end_answered);
+}
+
+/* ---------------------------------------------------------------------
+ * The loop
+ * --------------------------------------------------------------------- */
+
+static void
+flush(Worker *w)
+{
+	ListCell   *lc;
+	bool		written = sc_flush(w->served, &stale);
+
+	w->flushed_at = GetCurrentTimestamp();
+	if (!written)
+		return;
+	sc_report_progress(w->served, w->end_answered);
+	foreach(lc, w->served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		if (task->set_aside)
+			restart("a rollup is halted or served apart");
+		for (int i = 0; i < task->nparts; i++)
+			if (task->parts[i].halt_reason)
+				restart("a partition is halted");
+	}
+}
+
+/* A rollup that was served apart joins the others once it has caught up. */
+static bool
+may_join(const Worker *w)
+{
+	if (!OidIsValid(w->unit.rollup))
+		return false;
+	for (int i = 0; i < w->served->npositions; i++)
+		if (!w->served->positions[i].at_end)
+			return false;
+	return w->served->way->methods->messages(w->served->way) == 0;
+}
+
+/* How long nothing will be due. */
+static long
+idle_time(const Worker *w, TimestampTz now)
+{
+	long		timeout = w->served->restoring ? RESTORE_RECHECK_MS : sc_metadata_interval * 1000L;
+
+	if (sc_stats_end_request() != w->end_answered)
+		return QUESTION_PAUSE_MS;
+	if (sc_arrivals_pending(w->served))
+	{
+		TimestampTz due = TimestampTzPlusMilliseconds(w->flushed_at, sc_flush_interval);
+
+		timeout = Min(timeout, now >= due ? 0 : TimestampDifferenceMilliseconds(now, due) + 1);
+	}
+	return timeout;
+}
+
+/* Once round: true when there may be more to take at once. */
+static bool
+turn(Worker *w)
+{
+	TimestampTz now;
+	int			taken = 0;
+	bool		full;
+
+	serve_interrupts(w);
+	now = GetCurrentTimestamp();
+	recheck(w, now);
+	if (w->source == NULL)
+		return false;
+	sc_arrivals_events(w->served, w->source);
+	taken = sc_arrivals_take(w->served, w->source, now);
+	answer_wait(w);
+	full = w->served->way->methods->memory(w->served->way) >= (Size) sc_batch_mem * 1024;
+	if (full || (sc_arrivals_pending(w->served) && taken == 0 &&
+				 TimestampDifferenceExceeds(w->flushed_at, now, sc_flush_interval)))
+		flush(w);
+	if (taken == 0)
+		ask_around(w, now);
+	if (taken == 0 && may_join(w))
+		finish(w);
+	return taken > 0;
+}
+
+static void
+connect_source(Worker *w)
+{
+	ScServed   *served = w->served;
+
+	w->source = sc_source_open(served->stream, sc_arrivals_want_headers(served->stream),
+							   "streamcount");
+	AddWaitEventToSet(w->waits, WL_SOCKET_READABLE, sc_source_fd(w->source), NULL, NULL);
+	served->topic_partitions = await_topic(w);
+	sc_unit_resolve(served, w->source, served->topic_partitions);
+	sc_arrivals_ask_watermarks(served, w->source, QUESTION_MS);
+	sc_arrivals_assign(served, w->source);
+	w->asked_at = GetCurrentTimestamp();
+	sc_report_progress(served, w->end_answered);
+}
+
+static void
+run(Worker *w)
+{
+	make_wait_set(w);
+	w->served = sc_unit_load(&w->unit, AllocSetContextCreate(w->cx, "streamcount unit",
+															 ALLOCSET_DEFAULT_SIZES));
+	if (w->served == NULL)
+		finish(w);
+	stale = false;
+	w->rechecked_at = GetCurrentTimestamp();
+	if (w->served->tasks != NIL)
+		connect_source(w);
+	else if (OidIsValid(w->unit.rollup) && !w->served->restoring)
+		finish(w);
+	else
+		sc_stats_worker_state(w->served->restoring ? SC_STATE_RESTORING : SC_STATE_IDLE, "");
+	for (;;)
+		if (!turn(w))
+			sleep_at(w, idle_time(w, GetCurrentTimestamp()));
+}
+
+void
+streamcount_worker_main(Datum arg)
+{
+	Worker		w = {0};
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	sc_stats_worker_attach(DatumGetInt32(arg), &w.unit);
+	BackgroundWorkerInitializeConnectionByOid(w.unit.db, InvalidOid, 0);
+	sc_session_force_settings();
+	w.cx = AllocSetContextCreate(TopMemoryContext, "streamcount worker", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(w.cx);
+	watched_stream = w.unit.stream;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, server_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, server_changed, (Datum) 0);
+	PG_TRY();
+	{
+		run(&w);
+	}
+	PG_CATCH();
+	{
+		/* Leave the reason where the views find it, and end as any worker does. */
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(w.cx);
+		edata = CopyErrorData();
+		sc_stats_worker_state(SC_STATE_DOWN, edata->message);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}

@@ -1,0 +1,232 @@
+=pod
+
+=head1 NAME
+
+StreamCount::Kafka - an Apache Kafka of one node, for tests
+
+=head1 SYNOPSIS
+
+  my $kafka = StreamCount::Kafka->new(dir => "$tmp/kafka");
+  $kafka->start;
+  $kafka->create_topic('tweets', 4);
+  $kafka->produce('tweets', 0, undef, '{"text": "the #first"}');
+  $kafka->kill9;
+  $kafka->start;    # the same ports, the same data
+
+=head1 DESCRIPTION
+
+The jars come from test/kafka/pom.xml and lie in test/kafka/target/jars.  The
+broker listens on the loopback address alone and ends with this process.
+
+=cut
+
+package StreamCount::Kafka;
+
+use strict;
+use warnings;
+
+use parent 'StreamCount::Broker';
+
+use Carp;
+use File::Path qw(make_path);
+use File::Temp qw(tempdir);
+use IO::Socket::INET;
+use MIME::Base64 qw(encode_base64url);
+use Time::HiRes qw(sleep time);
+
+# A reason why there can be no broker here, or undef.
+sub missing
+{
+	my $jars = "$StreamCount::Broker::root/test/kafka/target/jars";
+
+	return 'java is not installed' unless grep { -x "$_/java" } split /:/, $ENV{PATH};
+	return "$jars is empty: run mvn -q -B -f test/kafka/pom.xml package"
+	  unless my @jars = glob "$jars/kafka_2.13-*.jar";
+	return 'test/kafka/kafka_tool is not built'
+	  unless -x "$StreamCount::Broker::root/test/kafka/kafka_tool";
+	return;
+}
+
+sub free_ports
+{
+	my ($count) = @_;
+	my @sockets = map {
+		IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or croak $!
+	} 1 .. $count;
+
+	return map { $_->sockport } @sockets;
+}
+
+sub java
+{
+	my ($self) = @_;
+
+	return (
+		(grep { -x $_ } map { "$_/java" } split /:/, $ENV{PATH})[0],
+		'-Xms32m', "-Xmx$self->{heap}", '-XX:+UseSerialGC',
+		'-Dorg.slf4j.simpleLogger.showDateTime=true',
+		'-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS',
+		'-cp', "$StreamCount::Broker::root/test/kafka/target/jars/*");
+}
+
+# new(dir => ..., heap => '128m', config => {'name' => 'value'})
+sub new
+{
+	my ($class, %args) = @_;
+	my $missing = missing();
+
+	croak $missing if $missing;
+	my $dir = $args{dir} // tempdir('kafka_XXXXXX', TMPDIR => 1, CLEANUP => 1);
+	my ($port, $controller) = free_ports(2);
+	my $self = bless {
+		dir => $dir,
+		heap => $args{heap} // '128m',
+		bootstrap => "127.0.0.1:$port",
+		log => "$dir/kafka.log",
+	}, $class;
+	my %config = (
+		'process.roles' => 'broker,controller',
+		'node.id' => 1,
+		'controller.quorum.bootstrap.servers' => "127.0.0.1:$controller",
+		'controller.listener.names' => 'CONTROLLER',
+		'listeners' => "CONTROLLER://127.0.0.1:$controller,PLAINTEXT://127.0.0.1:$port",
+		'advertised.listeners' => "PLAINTEXT://127.0.0.1:$port",
+		'listener.security.protocol.map' => 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+		'inter.broker.listener.name' => 'PLAINTEXT',
+		'log.dirs' => "$dir/data",
+		'auto.create.topics.enable' => 'false',
+		'controlled.shutdown.enable' => 'false',
+		'message.max.bytes' => 64 * 1024 * 1024,
+		# Tests send what happened long ago, or has not happened yet.
+		'log.retention.ms' => -1,
+		'log.roll.ms' => '9223372036854775807',
+		'log.message.timestamp.after.max.ms' => '9223372036854775807',
+		# A broker that comes back has to wait until its former life has expired.
+		'broker.session.timeout.ms' => 1500,
+		'broker.heartbeat.interval.ms' => 250,
+		# The default is as large as the whole heap.
+		'log.cleaner.dedupe.buffer.size' => 16 * 1024 * 1024,
+		'offsets.topic.replication.factor' => 1,
+		'offsets.topic.num.partitions' => 1,
+		'transaction.state.log.replication.factor' => 1,
+		'transaction.state.log.min.isr' => 1,
+		'transaction.state.log.num.partitions' => 1,
+		'group.initial.rebalance.delay.ms' => 0,
+		%{ $args{config} // {} });
+
+	make_path($dir);
+	open my $properties, '>', "$dir/server.properties" or croak "$dir: $!";
+	print $properties map { "$_=$config{$_}\n" } sort keys %config;
+	close $properties or croak $!;
+	$self->format;
+	return $self;
+}
+
+sub format
+{
+	my ($self) = @_;
+	my $id = encode_base64url(pack 'n8', map { int rand 65536 } 1 .. 8);
+
+	# An id that begins with a dash would be taken for an option.
+	$id =~ s/^-/A/;
+	my $pid = $self->spawn_java('kafka.tools.StorageTool', 'format', '-t', $id, '-c',
+		"$self->{dir}/server.properties", '--standalone');
+	waitpid $pid, 0;
+	croak "could not format $self->{dir}:\n" . $self->log_tail if $? != 0;
+	return;
+}
+
+sub spawn_java
+{
+	my ($self, @command) = @_;
+
+	open my $in, '<', '/dev/null' or croak $!;
+	open my $log, '>>', $self->{log} or croak "$self->{log}: $!";
+	return StreamCount::Broker::spawn($log, $log, $in, $self->java, @command);
+}
+
+# The end of the broker's log, for whoever reads a failed test.
+sub log_tail
+{
+	my ($self) = @_;
+
+	open my $log, '<', $self->{log} or return '';
+	my @lines = <$log>;
+	return join '', splice @lines, @lines > 30 ? -30 : 0;
+}
+
+# Start the broker and wait until it answers.
+sub start
+{
+	my ($self) = @_;
+	my $until = time + 60;
+
+	croak 'the broker runs already' if $self->is_up;
+	$self->{pid} = $self->spawn_java('kafka.Kafka', "$self->{dir}/server.properties");
+	until (IO::Socket::INET->new(PeerAddr => $self->{bootstrap}, Timeout => 1))
+	{
+		croak "the broker ended at once:\n" . $self->log_tail unless $self->is_up;
+		croak "the broker does not listen after 60 s:\n" . $self->log_tail if time > $until;
+		sleep 0.05;
+	}
+	$self->tool(undef, 'ready');
+	return $self;
+}
+
+sub is_up
+{
+	my ($self) = @_;
+
+	return StreamCount::Broker::is_running($self->{pid});
+}
+
+sub pid
+{
+	my ($self) = @_;
+
+	return $self->{pid};
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	StreamCount::Broker::end($self->{pid}, 'TERM', 20);
+	return;
+}
+
+# What was acknowledged is in the operating system's cache, and stays.
+sub kill9
+{
+	my ($self) = @_;
+
+	StreamCount::Broker::end($self->{pid}, 'KILL', 20);
+	return;
+}
+
+# The broker is there and answers nothing.
+sub freeze
+{
+	my ($self) = @_;
+
+	kill 'STOP', $self->{pid};
+	return;
+}
+
+sub thaw
+{
+	my ($self) = @_;
+
+	kill 'CONT', $self->{pid};
+	return;
+}
+
+sub restart
+{
+	my ($self) = @_;
+
+	$self->stop;
+	return $self->start;
+}
+
+1;

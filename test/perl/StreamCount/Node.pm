@@ -1,0 +1,199 @@
+=pod
+
+=head1 NAME
+
+StreamCount::Node - a PostgreSQL server with streamcount preloaded
+
+=head1 SYNOPSIS
+
+  my $node = StreamCount::Node->new('main');
+  $node->init(brokers => $kafka->bootstrap);
+  $node->start;
+  $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+  $node->create_tweets_stream;
+  $node->create_hashtags_rollup;
+  $node->wait_for_sql('SELECT sum(mentions) FROM hashtags', '7');
+
+=cut
+
+package StreamCount::Node;
+
+use strict;
+use warnings;
+
+use parent 'PostgreSQL::Test::Cluster';
+
+use Carp;
+use PostgreSQL::Test::Utils;
+use StreamCount::Broker;
+use Time::HiRes qw(sleep time);
+
+# init(brokers => 'host:port', conf => "lines for postgresql.conf\n", ...);
+# the rest goes to PostgreSQL::Test::Cluster's init.
+sub init
+{
+	my ($self, %args) = @_;
+	my $brokers = delete $args{brokers} // '127.0.0.1:1';
+	my $conf = delete $args{conf} // '';
+
+	$self->SUPER::init(%args);
+	$self->append_conf('postgresql.conf',
+		"shared_preload_libraries = 'streamcount'\n"
+		  . "streamcount.bootstrap_servers = '$brokers'\n"
+		  . "timezone = 'UTC'\n"
+		  . $conf);
+	return;
+}
+
+# Ask until the answer is the expected one.  Where it never is, die of what
+# the last answer was.  Errors are answers, too: a server may be restarting.
+sub wait_for_sql
+{
+	my ($self, $query, $expected, %args) = @_;
+	my $timeout = $args{timeout} // $PostgreSQL::Test::Utils::timeout_default;
+	my $until = time + $timeout;
+	my $answer;
+
+	while (1)
+	{
+		my ($status, $out, $err) = $self->psql($args{dbname} // 'postgres', $query);
+
+		$answer = $status == 0 ? $out : "error: $err";
+		return $answer
+		  if ref $expected eq 'Regexp' ? $answer =~ $expected : $answer eq $expected;
+		last if time > $until;
+		sleep 0.05;
+	}
+	croak "waited $timeout s for\n  $query\nto give\n  $expected\nbut it gives\n  $answer\n"
+	  . $self->state_of_rollups($args{dbname});
+}
+
+# What a person would look at.
+sub state_of_rollups
+{
+	my ($self, $dbname) = @_;
+	my $text = '';
+
+	for my $view (qw(progress problems))
+	{
+		my ($status, $out, $err) =
+		  $self->psql($dbname // 'postgres', "\\x\nSELECT * FROM streamcount.$view");
+		$text .= "streamcount.$view:\n" . ($status == 0 ? $out : $err) . "\n";
+	}
+	return $text;
+}
+
+# The stream of the README's example.
+sub create_tweets_stream
+{
+	my ($self, %args) = @_;
+	my $name = $args{name} // 'tweets';
+	my $topic = $args{topic} // $name;
+	my $options = $args{options} ? ", $args{options}" : '';
+
+	$self->safe_psql($args{dbname} // 'postgres', qq{
+		CREATE FOREIGN TABLE $name (text text, created_at timestamptz)
+		SERVER streamcount OPTIONS (topic '$topic'$options)});
+	return;
+}
+
+# Its rollup.
+sub create_hashtags_rollup
+{
+	my ($self, %args) = @_;
+	my $name = $args{name} // 'hashtags';
+	my $stream = $args{stream} // 'tweets';
+	my $granularities = $args{granularities} // 'day,ALL';
+
+	$self->safe_psql($args{dbname} // 'postgres', qq{
+		SELECT streamcount.create_rollup('$name', \$\$
+		  SELECT hashtag, w.interval, count(*) AS mentions
+		  FROM $stream,
+		       streamcount.hashtags(text) AS hashtag,
+		       streamcount.windows(created_at, '{$granularities}') AS w
+		  GROUP BY hashtag, w.interval \$\$)});
+	return;
+}
+
+# Wait until a rollup has read its topic to the end of right now, each
+# partition's end as kafka_tool sees it.
+sub wait_for_rollup
+{
+	my ($self, $broker, $topic, %args) = @_;
+	my $name = $args{name} // 'hashtags';
+	my @ends = $broker->ends($topic);
+
+	return $self->wait_for_sql(
+		"SELECT string_agg(next_offset::text, ' ' ORDER BY partition)"
+		  . " FROM streamcount.progress WHERE rollup = '$name'::regclass",
+		"@ends", %args);
+}
+
+# Compare a rollup with an independent count of what it says that it has
+# read.  Returns the lines that differ, "" where none does.
+sub differences
+{
+	my ($self, $broker, $topic, %args) = @_;
+	my $name = $args{name} // 'hashtags';
+	my $dbname = $args{dbname} // 'postgres';
+	my $granularities = $args{granularities} // 'day,ALL';
+
+	# Rows and offsets are one snapshot's.
+	my $out = $self->safe_psql($dbname, qq{
+		BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+		SELECT 'span', partition || ':' || start_offset || ':' || next_offset
+		  FROM streamcount.progress WHERE rollup = '$name'::regclass;
+		SELECT 'row', hashtag || E'\\t' || "interval" || E'\\t' || mentions FROM $name;
+		COMMIT});
+	my (@spans, %difference);
+	for my $line (split /\n/, $out)
+	{
+		my ($kind, $text) = split /\|/, $line, 2;
+
+		push @spans, '--span', $text if $kind eq 'span';
+		$difference{$text}++ if $kind eq 'row';
+	}
+	my @command = ("$StreamCount::Broker::root/test/bin/count.py",
+		$broker->bootstrap, $topic, '--granularities', $granularities, @spans);
+	open my $count, '-|', @command or croak "@command: $!";
+	while (my $line = <$count>)
+	{
+		chomp $line;
+		$difference{$line}--;
+	}
+	close $count or croak "@command: status $?";
+	return join '', map {
+		my $n = $difference{$_};
+		$n == 0 ? () : ($n > 0 ? 'rollup' : 'count ') . " $_\n"
+	} sort keys %difference;
+}
+
+# How many lines of the server's log match, from an offset that log_size()
+# gave.
+sub log_count
+{
+	my ($self, $pattern, $offset) = @_;
+	my $log = PostgreSQL::Test::Utils::slurp_file($self->logfile, $offset // 0);
+	my @found = grep { $_ =~ $pattern } split /\n/, $log;
+
+	return scalar @found;
+}
+
+sub log_size
+{
+	my ($self) = @_;
+
+	return -s $self->logfile;
+}
+
+# The process ids of this kind of streamcount's processes: launcher, worker.
+sub pids_of
+{
+	my ($self, $kind, %args) = @_;
+
+	return split /\n/,
+	  $self->safe_psql($args{dbname} // 'postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'streamcount $kind' ORDER BY pid");
+}
+
+1;
