@@ -73,7 +73,7 @@ DATA = $(wildcard sql/streamcount--*.sql)
 
 # test/sql: REGRESS runs anywhere, REGRESS_PRELOADED needs the library in
 # shared_preload_libraries; the same for test/specs.
-REGRESS = stream_ddl stream_options window
+REGRESS = stream_ddl stream_options token window
 REGRESS_PRELOADED =
 REGRESS_OPTS = --inputdir=test --load-extension=streamcount
 ISOLATION =

@@ -243,12 +243,14 @@ sc_batch_decode(ScBatch *batch)
 {
 	while (batch->next_row < batch->nrows)
 		decode_in_subtransaction(batch);
+	sc_decode_forget(batch->decoder);
 }
 
 void
 sc_batch_forget(ScBatch *batch)
 {
 	MemoryContextReset(batch->rows_cx);
+	sc_decode_forget(batch->decoder);
 	batch->nrows = 0;
 	batch->next_row = 0;
 	batch->next_column = NEXT_PAYLOAD;
@@ -269,7 +271,8 @@ sc_batch_row(const ScBatch *batch, int i)
 Size
 sc_batch_memory(const ScBatch *batch)
 {
-	return MemoryContextMemAllocated(batch->home, true);
+	return MemoryContextMemAllocated(batch->rows_cx, true) +
+		sizeof(ScRow) * (Size) batch->nrows;
 }
 
 void

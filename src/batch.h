@@ -39,6 +39,8 @@ extern void sc_batch_forget(ScBatch *batch);
 
 extern int	sc_batch_nrows(const ScBatch *batch);
 extern ScRow *sc_batch_row(const ScBatch *batch, int i);
+
+/* What sc_batch_forget() would free. */
 extern Size sc_batch_memory(const ScBatch *batch);
 
 /*

@@ -177,14 +177,21 @@ sc_decode_column_of(const ScDecoder *decoder, int i)
 }
 
 void
+sc_decode_forget(ScDecoder *decoder)
+{
+	MemoryContextReset(decoder->scratch);
+	decoder->message = NULL;
+	decoder->text = NULL;
+	decoder->json = NULL;
+}
+
+void
 sc_decode_payload(ScDecoder *decoder, const ScMessage *message)
 {
 	MemoryContext oldcx;
 
-	MemoryContextReset(decoder->scratch);
+	sc_decode_forget(decoder);
 	decoder->message = message;
-	decoder->text = NULL;
-	decoder->json = NULL;
 	if (message->payload == NULL)
 		return;
 

@@ -22,6 +22,9 @@ extern ScDecoder *sc_decode_create(const ScStream *stream,
  */
 extern void sc_decode_payload(ScDecoder *decoder, const ScMessage *message);
 
+/* Free what the last message took, which may be much. */
+extern void sc_decode_forget(ScDecoder *decoder);
+
 /*
  * Column i of the decoder's (0 … sc_decode_ncolumns() - 1), allocated in the
  * current memory context.  An ERROR of class 22, 23 or 54 is the column's.

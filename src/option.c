@@ -399,53 +399,61 @@ check_names(List *options, const char *const *names)
 	}
 }
 
-/*
- * The server process reads such a file with its own rights, so the option
- * would show another role whether the file is there and what is in it.
- */
-static bool
-names_file(const char *property)
+static void
+check_property(DefElem *def, bool secret)
 {
-	size_t		len = strlen(property);
-	size_t		suffix_len = strlen(".location");
+	char	   *reason;
 
-	return len > suffix_len &&
-		strcmp(property + len - suffix_len, ".location") == 0;
+	if (!sc_source_property_allowed(def->defname, secret))
+	{
+		if (!secret && sc_source_property_allowed(def->defname, true))
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("option \"%s\" is not allowed for a server", def->defname),
+					 errdetail("Everybody can read the options of a server."),
+					 errhint("Use CREATE USER MAPPING.")));
+		refuse_name(def->defname, sc_source_property_list(secret));
+	}
+
+	/* the server process reads it with its own rights */
+	if (sc_source_property_is_file(def->defname) && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\"", def->defname),
+				 errdetail("Only superusers may set options that name files.")));
+
+	reason = sc_source_check_property(def->defname, defGetString(def));
+	if (reason != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("invalid value for option \"%s\"", def->defname),
+				 errdetail_internal("%s", reason)));
 }
 
 static void
 check_properties(List *options, bool secret)
 {
+	ScProperty *properties = palloc(sizeof(ScProperty) * Max(list_length(options), 1));
+	int			nproperties = 0;
+	char	   *reason;
 	ListCell   *lc;
 
 	foreach(lc, options)
 	{
 		DefElem    *def = lfirst_node(DefElem, lc);
-		char	   *reason;
 
-		if (!sc_source_property_allowed(def->defname, secret))
-		{
-			if (!secret && sc_source_property_allowed(def->defname, true))
-				ereport(ERROR,
-						(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-						 errmsg("option \"%s\" is not allowed for a server", def->defname),
-						 errdetail("Everybody can read the options of a server."),
-						 errhint("Use CREATE USER MAPPING.")));
-			refuse_name(def->defname, sc_source_property_list(secret));
-		}
-		if (names_file(def->defname) && !superuser())
-			ereport(ERROR,
-					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied to set option \"%s\"", def->defname),
-					 errdetail("Only superusers may set options that name files.")));
-
-		reason = sc_source_check_property(def->defname, defGetString(def));
-		if (reason != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-					 errmsg("invalid value for option \"%s\"", def->defname),
-					 errdetail_internal("%s", reason)));
+		check_property(def, secret);
+		properties[nproperties].name = def->defname;
+		properties[nproperties++].value = defGetString(def);
 	}
+
+	/* a user mapping alone need not make sense */
+	reason = secret ? NULL : sc_source_check_properties(nproperties, properties);
+	if (reason != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("options do not go together"),
+				 errdetail_internal("%s", reason)));
 }
 
 void

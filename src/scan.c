@@ -47,7 +47,6 @@ struct ScScan
 	ScStream   *stream;
 	Bitmapset  *attnums;
 	ScSource   *source;			/* NULL: not connected */
-	MemoryContextCallback close_callback;
 	char		event[512];		/* what librdkafka said last of its troubles */
 	TimestampTz heard_at;		/* the last sign of life */
 
@@ -70,9 +69,8 @@ struct ScScan
 };
 
 static void
-close_source(void *arg)
+close_source(ScScan *scan)
 {
-	ScScan	   *scan = arg;
 	ScSource   *source = scan->source;
 
 	scan->source = NULL;
@@ -90,10 +88,6 @@ sc_scan_create(Oid relid, const Bitmapset *attnums, MemoryContext cx)
 	scan->attnums = bms_copy(attnums);
 	scan->batch = sc_batch_create(scan->stream, attnums, cx);
 	scan->entries = MemoryContextAlloc(cx, sizeof(ScFetch) * MAX_ENTRIES);
-
-	scan->close_callback.func = close_source;
-	scan->close_callback.arg = scan;
-	MemoryContextRegisterResetCallback(cx, &scan->close_callback);
 	return scan;
 }
 
@@ -259,6 +253,7 @@ assign(ScScan *scan)
 static void
 connect_source(ScScan *scan)
 {
+	MemoryContext oldcx = MemoryContextSwitchTo(scan->cx);
 	bool		want_headers = false;
 
 	for (int i = 0; i < scan->stream->ncolumns; i++)
@@ -271,6 +266,8 @@ connect_source(ScScan *scan)
 	}
 
 	scan->source = sc_source_open(scan->stream, want_headers, "streamcount select");
+	MemoryContextSwitchTo(oldcx);
+
 	scan->heard_at = GetCurrentTimestamp();
 	if (scan->starts == NULL)
 		ask_range(scan);
@@ -354,23 +351,26 @@ accept_entry(ScScan *scan, const ScFetch *entry)
 	}
 }
 
-/* Wait until something may have arrived. */
+/* Wait until something may have arrived; the last poll gave nothing. */
 static void
 wait_source(ScScan *scan)
 {
+	/* events may have come with what woke us, and wake nobody again */
+	check_patience(scan, NULL);
 	(void) WaitLatchOrSocket(MyLatch,
 							 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 sc_source_fd(scan->source), 1000, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	check_patience(scan, NULL);
+	CHECK_FOR_INTERRUPTS();
 }
 
-/* Put into the batch what has arrived, as far as memory allows. */
+/* Put into the batch what has arrived, as far as memory allows; one at least. */
 static void
 accept_entries(ScScan *scan)
 {
 	while (scan->next_entry < scan->nentries &&
-		   sc_batch_memory(scan->batch) < (Size) sc_batch_mem * 1024)
+		   (sc_batch_nrows(scan->batch) == 0 ||
+			sc_batch_memory(scan->batch) < (Size) sc_batch_mem * 1024))
 		accept_entry(scan, &scan->entries[scan->next_entry++]);
 
 	if (scan->next_entry >= scan->nentries && scan->nentries > 0)

@@ -54,7 +54,11 @@ describe_error(ScSource *source, rd_kafka_event_t *from, ScEvent *event)
 			(void) rd_kafka_fatal_error(source->rk, event->text, sizeof(event->text));
 			break;
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+			/* "1/1 brokers are down" alone would not say why. */
 			event->kind = SC_EVENT_DISCONNECTED;
+			if (source->trouble[0] != '\0')
+				snprintf(event->text, sizeof(event->text), "%s: %s",
+						 rd_kafka_event_error_string(from), source->trouble);
 			break;
 		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 		case RD_KAFKA_RESP_ERR__SSL:
@@ -62,6 +66,7 @@ describe_error(ScSource *source, rd_kafka_event_t *from, ScEvent *event)
 			event->kind = SC_EVENT_AUTH_FAILED;
 			break;
 		default:
+			strlcpy(source->trouble, event->text, sizeof(source->trouble));
 			break;
 	}
 }

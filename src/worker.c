@@ -18,11 +18,8 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "tcop/tcopprot.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -52,6 +49,7 @@ typedef struct Worker
 {
 	ScUnit		unit;
 	MemoryContext cx;			/* the process's life */
+	char	   *brokers;		/* streamcount.bootstrap_servers at the start */
 	ScServed   *served;
 	ScSource   *source;			/* NULL: no task, nothing to read */
 	WaitEventSet *waits;
@@ -116,16 +114,8 @@ static void
 serve_interrupts(Worker *w)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		char	   *brokers = pstrdup(sc_bootstrap_servers);
-
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-		if (strcmp(brokers, sc_bootstrap_servers) != 0)
-			restart("streamcount.bootstrap_servers was changed");
-		pfree(brokers);
-	}
+	if (sc_session_reload() && strcmp(w->brokers, sc_bootstrap_servers) != 0)
+		restart("streamcount.bootstrap_servers was changed");
 }
 
 static void
@@ -310,8 +300,9 @@ turn(Worker *w)
 	recheck(w, now);
 	if (w->source == NULL)
 		return false;
-	sc_arrivals_events(w->served, w->source);
+	/* In this order: taking drains the pipe that also tells of events. */
 	taken = sc_arrivals_take(w->served, w->source, now);
+	sc_arrivals_events(w->served, w->source);
 	answer_wait(w);
 	full = w->served->way->methods->memory(w->served->way) >= (Size) sc_batch_mem * 1024;
 	if (full || (sc_arrivals_pending(w->served) && taken == 0 &&
@@ -366,14 +357,13 @@ streamcount_worker_main(Datum arg)
 {
 	Worker		w = {0};
 
-	pqsignal(SIGTERM, die);
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	BackgroundWorkerUnblockSignals();
+	sc_session_serve_signals();
 	sc_stats_worker_attach(DatumGetInt32(arg), &w.unit);
 	BackgroundWorkerInitializeConnectionByOid(w.unit.db, InvalidOid, 0);
 	sc_session_force_settings();
 	w.cx = AllocSetContextCreate(TopMemoryContext, "streamcount worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(w.cx);
+	w.brokers = pstrdup(sc_bootstrap_servers);
 	watched_stream = w.unit.stream;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, server_changed, (Datum) 0);

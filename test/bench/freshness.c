@@ -5,8 +5,8 @@
  *
  * usage: freshness BROKERS TOPIC RATE SECONDS "SELECT …"
  *
- * Produces RATE messages a second.  Twenty times a second one of them is a
- * probe: it has a hashtag of its own, #probe000017.  The query takes a text[]
+ * Produces RATE messages a second.  After some seconds, in which everybody
+ * gets to know the new topic, twenty times a second one of them is a probe: it has a hashtag of its own, #probe000017.  The query takes a text[]
  * of such hashtags as $1 and gives back those that can be seen; it is asked
  * again every two milliseconds.  The connection is the one of PGHOST, PGPORT,
  * PGUSER and PGDATABASE.
@@ -26,6 +26,7 @@
 #include <librdkafka/rdkafka.h>
 
 #define PROBES_PER_SECOND 20
+#define WARM_UP_SECONDS 3.0
 #define POLL_SECONDS 0.002
 #define GIVE_UP_SECONDS 30.0
 
@@ -183,12 +184,12 @@ main(int argc, char **argv)
 	rd_kafka_topic_t *rkt;
 	PGconn	   *conn;
 	double		rate;
-	double		seconds;
+	double		seconds;		/* the warm-up among them */
 	double		start;
 	double		next_look = 0;
 	int64_t		sent = 0;
 
-	if (argc != 6 || (rate = atof(argv[3])) <= 0 || (seconds = atof(argv[4])) <= 0)
+	if (argc != 6 || (rate = atof(argv[3])) <= 0 || (seconds = WARM_UP_SECONDS + atof(argv[4])) <= WARM_UP_SECONDS)
 		fail("usage", "freshness BROKERS TOPIC RATE SECONDS QUERY");
 	probes = calloc((size_t) (seconds * PROBES_PER_SECOND) + 2, sizeof(Probe));
 	if (probes == NULL)
@@ -205,7 +206,7 @@ main(int argc, char **argv)
 		{
 			while (sent < elapsed * rate)
 			{
-				if (nprobes < elapsed * PROBES_PER_SECOND)
+				if (nprobes < (elapsed - WARM_UP_SECONDS) * PROBES_PER_SECOND)
 					produce_probe(rkt, sent++);
 				else
 					produce_filler(rkt, sent++);

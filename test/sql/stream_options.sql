@@ -114,7 +114,10 @@ SET ROLE regress_stream_user;
 CREATE SERVER v FOREIGN DATA WRAPPER streamcount
 	OPTIONS ("bootstrap.servers" 'h:9092', "ssl.ca.location" '/etc/passwd');
 CREATE SERVER v FOREIGN DATA WRAPPER streamcount OPTIONS ("bootstrap.servers" 'h:9092');
+ALTER SERVER v OPTIONS (ADD "ssl.key.location" '/etc/shadow');
+\set VERBOSITY terse
 CREATE USER MAPPING FOR regress_stream_user SERVER v OPTIONS ("ssl.key.location" '/etc/shadow');
+\set VERBOSITY default
 RESET ROLE;
 
 DROP SCHEMA stream_options CASCADE;

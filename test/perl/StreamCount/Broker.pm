@@ -20,6 +20,7 @@ use warnings;
 use Carp;
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use File::Temp ();    # before our END, which is to run before its own
 use POSIX qw(:sys_wait_h);
 use Time::HiRes qw(sleep time);
 
@@ -232,7 +233,7 @@ END
 	my $status = $?;
 
 	# Forked children have no brokers of their own.
-	kill 'KILL', $_ for grep { $running{$_} == $$ && is_running($_) } keys %running;
+	end($_, 'KILL', 10) for grep { $running{$_} == $$ } keys %running;
 	$? = $status;
 }
 

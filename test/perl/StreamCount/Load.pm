@@ -1,0 +1,66 @@
+=pod
+
+=head1 NAME
+
+StreamCount::Load - a producer that goes on while a test breaks things
+
+=head1 SYNOPSIS
+
+  my $load = StreamCount::Load->start($kafka, 'tweets', rate => 500, seed => 1);
+  ...
+  ok($load->goes_on);
+  $load->stop;
+
+=head1 DESCRIPTION
+
+test/bin/load.py writes, test/kafka/kafka_tool produces.  What the broker did
+not acknowledge waits in the producer until the broker is back.
+
+=cut
+
+package StreamCount::Load;
+
+use strict;
+use warnings;
+
+use Carp;
+use StreamCount::Broker;
+use Time::HiRes qw(sleep);
+
+# start($kafka, 'topic', rate => 500, partitions => 4, seed => 1)
+sub start
+{
+	my ($class, $broker, $topic, %args) = @_;
+
+	pipe(my $in, my $out) or croak $!;
+	open my $nothing, '<', '/dev/null' or croak $!;
+	open my $unheard, '>', '/dev/null' or croak $!;
+	my $self = bless {}, $class;
+	$self->{writer} = StreamCount::Broker::spawn($out, \*STDERR, $nothing,
+		"$StreamCount::Broker::root/test/bin/load.py",
+		$args{rate} // 500, $args{partitions} // 4, $args{seed} // 1);
+	$self->{producer} = StreamCount::Broker::spawn($unheard, \*STDERR, $in,
+		StreamCount::Broker::program('kafka_tool'), $broker->bootstrap, 'produce', $topic);
+	return $self;
+}
+
+sub goes_on
+{
+	my ($self) = @_;
+
+	return StreamCount::Broker::is_running($self->{writer})
+	  && StreamCount::Broker::is_running($self->{producer});
+}
+
+# No more messages; returns when the broker has all that were written.
+sub stop
+{
+	my ($self) = @_;
+
+	StreamCount::Broker::end($self->{writer}, 'TERM', 10);
+	sleep 0.02 while StreamCount::Broker::is_running($self->{producer});
+	croak "the producer ended with status $?" if $? != 0;
+	return;
+}
+
+1;

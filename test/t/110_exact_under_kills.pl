@@ -1,0 +1,236 @@
+# Kill anything at any moment: nothing is lost, nothing is counted twice.
+#
+# Fifty faults under load, in random order and at random moments.  After each
+# the whole rollup is compared with what another program, in another language,
+# counts over the same offsets; and all the time a reader looks whether rows
+# and offsets fit together in every snapshot that it gets.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use List::Util qw(max shuffle);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StreamCount::Kafka;
+use StreamCount::Load;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
+
+my $of_each = $ENV{STREAMCOUNT_KILLS} // 10;
+my $seed = $ENV{STREAMCOUNT_SEED} // time ^ $$;
+my $rate = 500;
+my $granularities = 'hour,day,ALL';
+
+srand $seed;
+diag "seed $seed: STREAMCOUNT_SEED=$seed has the same faults in the same order";
+
+my $kafka = StreamCount::Kafka->new->start;
+$kafka->create_topic('tweets', 4);
+
+my $node = StreamCount::Node->new('killed');
+$node->init(brokers => $kafka->bootstrap, conf => "restart_after_crash = on\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+$node->create_tweets_stream;
+$node->create_hashtags_rollup(granularities => $granularities);
+
+my $load = StreamCount::Load->start($kafka, 'tweets', rate => $rate, seed => $seed);
+
+# ---------------------------------------------------------------------
+# A reader
+# ---------------------------------------------------------------------
+
+# Every message that is counted has two hashtags, and all that was read is in
+# the books, besides the records that are no messages.
+my $tempdir = PostgreSQL::Test::Utils::tempdir;
+my $checks = "$tempdir/checks.sql";
+my $seen = "$tempdir/seen";
+my $check = q{
+	SELECT books.counted, rows.mentions, books.consumed, books.judged, rejects.n, books.rejected
+	FROM (SELECT coalesce(sum(counted), 0) AS counted,
+			coalesce(sum(rejected), 0) AS rejected,
+			coalesce(sum(counted + filtered + rejected), 0) AS judged,
+			coalesce(sum(next_offset - start_offset), 0) AS consumed
+		FROM streamcount.progress WHERE rollup = 'hashtags'::regclass) AS books,
+		(SELECT coalesce(sum(mentions), 0) AS mentions FROM hashtags WHERE "interval" = 'ALL') AS rows,
+		(SELECT count(*) AS n FROM streamcount.rejects) AS rejects;
+};
+
+PostgreSQL::Test::Utils::append_to_file($checks, "$check\nSELECT pg_sleep(0.005) \\g /dev/null\n" x 50);
+
+open my $nothing, '<', '/dev/null' or die $!;
+open my $out, '>', $seen or die $!;
+open my $unheard, '>', '/dev/null' or die $!;
+my $reader = StreamCount::Broker::spawn($out, $unheard, $nothing, 'sh', '-c',
+	'while :; do "$@" || sleep 0.1; done', 'reader',
+	$node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'), '-f', $checks);
+
+# Snapshots that were seen, and those that do not fit together.
+sub snapshots
+{
+	my @lines = split /\n/, slurp_file($seen);
+	my @bad = grep {
+		my ($counted, $mentions, $consumed, $judged, $rejects, $rejected) = split /\|/;
+		!defined $rejected || $mentions != 2 * $counted || $judged > $consumed || $rejects != $rejected
+	} @lines;
+
+	return (scalar @lines, @bad);
+}
+
+# ---------------------------------------------------------------------
+# Faults
+# ---------------------------------------------------------------------
+
+# Where all partitions stand together
+my $position = q{SELECT coalesce(sum(next_offset), 0) FROM streamcount.progress
+	WHERE rollup = 'hashtags'::regclass};
+my $worker_kills = 0;
+my $orphans = 0;
+
+sub answers
+{
+	return $node->psql('postgres', 'SELECT 1', stdout => \my $stdout, stderr => \my $stderr) == 0;
+}
+
+# A zombie has ended, too: it only waits for its parent to say so.
+sub has_ended
+{
+	my ($pid) = @_;
+
+	open my $stat, '<', "/proc/$pid/stat" or return !kill 0, $pid;
+	return (readline($stat) // ') Z') =~ /\) Z/;
+}
+
+# All of the server's processes
+sub family
+{
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my @children = grep {
+		my $stat;
+		open($stat, '<', "/proc/$_/stat") && readline($stat) =~ /\) \S $postmaster /;
+	} map { m{(\d+)} } glob '/proc/[0-9]*';
+
+	return ($postmaster, @children);
+}
+
+# A worker may be between two lives: then this waits for the next one.
+sub worker
+{
+	$node->wait_for_sql("SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'streamcount worker'", 't');
+	return ($node->pids_of('worker'))[0] // worker();
+}
+
+my %fault = (
+	'worker killed' => sub {
+		my $pid = worker();
+
+		$worker_kills += kill 'KILL', $pid;
+		sleep 0.01 until has_ended($pid);
+		sleep 0.02 until answers();
+	},
+	'worker terminated' => sub {
+		$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . worker() . ')');
+	},
+	'postmaster killed' => sub {
+		my @family = family();
+		my $begin = time;
+
+		$node->kill9;
+		sleep 0.01 while grep { !has_ended($_) } @family;
+		$orphans = max $orphans, time - $begin;
+		$node->start;
+	},
+	'immediate stop' => sub {
+		$node->stop('immediate');
+		$node->start;
+	},
+	'broker restarted' => sub {
+		rand() < 0.5 ? $kafka->kill9 : $kafka->stop;
+		sleep rand 1;
+		$kafka->start;
+	});
+
+my %worst;
+
+sub inflict
+{
+	my ($kind) = @_;
+
+	sleep rand 1.5;
+	my $before = $node->safe_psql('postgres', $position);
+	$fault{$kind}->();
+	my $begin = time;
+	$node->wait_for_sql("SELECT ($position) > $before + $rate / 5", 't', timeout => 60);
+	my $took = time - $begin;
+	$worst{$kind} = max $took, $worst{$kind} // 0;
+	my $differences = $node->differences($kafka, 'tweets', granularities => $granularities);
+	is($differences, '', "exact: $kind") or diag "seed $seed, $kind:\n" . substr $differences, 0, 2000;
+	return;
+}
+
+# ---------------------------------------------------------------------
+
+$node->wait_for_sql("SELECT ($position) > $rate", 't');
+
+my $begin = time;
+my $i = 0;
+for my $kind (shuffle map { ($_) x $of_each } sort keys %fault)
+{
+	inflict($kind);
+
+	# What is aborted must not be counted, what is committed must be; and both
+	# leave records in the log that are no messages.
+	if ($i++ % 5 == 0)
+	{
+		my @messages = map { { partition => $_, value =>
+					  '{"created_at": "2014-09-21T00:00:00Z", "text": "#transaction #of_its_own"}' } } 0 .. 3;
+
+		$kafka->produce_messages('tweets', \@messages, $i % 2 ? 'abort' : 'commit');
+	}
+}
+my $took = time - $begin;
+
+ok($load->goes_on, 'the load went on through all of it');
+$load->stop;
+$node->wait_for_rollup($kafka, 'tweets');
+is($node->differences($kafka, 'tweets', granularities => $granularities), '', 'exact at the end');
+is( $node->safe_psql('postgres', "SELECT sum(mentions) FROM hashtags
+		WHERE hashtag = '#transaction' AND \"interval\" = 'ALL'"),
+	4 * int((5 * $of_each - 1) / 10 + 0.5) || '', 'of the transactions, those that were committed');
+
+# The books, by the other program
+my $theirs = '';
+for (split /\n/, `$StreamCount::Broker::root/test/bin/count.py @{[ $kafka->bootstrap ]} tweets --books`)
+{
+	my ($partition, $read, $left_out) = split ' ';
+	$theirs .= join('|', $partition, $read, $left_out) . "\n";
+}
+is( $node->safe_psql('postgres', "SELECT partition, counted + filtered + rejected, rejected
+		FROM streamcount.progress WHERE rollup = 'hashtags'::regclass ORDER BY partition") . "\n",
+	$theirs, 'the books say the same');
+
+StreamCount::Broker::end($reader, 'TERM', 5);
+my ($snapshots, @bad) = snapshots();
+cmp_ok($orphans, '<', 5, 'processes end soon after their postmaster');
+cmp_ok($snapshots, '>', 20 * $of_each, 'the reader has seen many snapshots');
+is(scalar @bad, 0, 'rows and offsets fit together in every snapshot')
+  or diag join "\n", 'counted|mentions|consumed|judged|rejects|rejected', splice @bad, 0, 20;
+
+is($node->log_count(qr/was terminated by signal/), $worker_kills,
+	'no process crashed besides those that were killed');
+is($node->log_count(qr/PANIC|TRAP:|moved by somebody else/), 0, 'no panic, and no fence was needed');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'nothing needs a person');
+
+diag sprintf '%d faults in %.0f s, %s messages, %d snapshots; seconds until it went on, at most: %s',
+  5 * $of_each, $took, $node->safe_psql('postgres', $position), $snapshots,
+  join ', ', map { sprintf '%s %.1f', $_, $worst{$_} } sort keys %worst;
+
+$node->stop('fast');
+$kafka->stop;
+done_testing();
