@@ -73,10 +73,10 @@ DATA = $(wildcard sql/streamcount--*.sql)
 
 # test/sql: REGRESS runs anywhere, REGRESS_PRELOADED needs the library in
 # shared_preload_libraries; the same for test/specs.
-REGRESS = stream_ddl stream_options token window
+REGRESS = rollup_definition stream_ddl stream_options token window
 REGRESS_PRELOADED =
 REGRESS_OPTS = --inputdir=test --load-extension=streamcount
-ISOLATION =
+ISOLATION = steering
 ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=streamcount
 
 # Programs for the tests, the demo and the benchmark

@@ -34,7 +34,9 @@ my $kafka = StreamCount::Kafka->new->start;
 $kafka->create_topic('tweets', 4);
 
 my $node = StreamCount::Node->new('killed');
-$node->init(brokers => $kafka->bootstrap, conf => "restart_after_crash = on\n");
+$node->init(
+	brokers => $kafka->bootstrap,
+	conf => "restart_after_crash = on\nlog_statement = none\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 $node->create_tweets_stream;
@@ -107,7 +109,7 @@ sub has_ended
 	return (readline($stat) // ') Z') =~ /\) Z/;
 }
 
-# All of the server's processes
+# All of the server's processes, the postmaster first
 sub family
 {
 	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
@@ -144,6 +146,8 @@ my %fault = (
 		$node->kill9;
 		sleep 0.01 while grep { !has_ended($_) } @family;
 		$orphans = max $orphans, time - $begin;
+		# To the next postmaster a zombie is alive.
+		sleep 0.01 while kill 0, $family[0];
 		$node->start;
 	},
 	'immediate stop' => sub {
