@@ -139,28 +139,51 @@ wait_for_lock(ScTask *task, const ErrorData *edata)
 	set_lock_timeout("0");
 }
 
-/* Find the messages that the query fails on; false when there are none. */
+/*
+ * Find the messages that the query fails on; false when there are none.
+ * Where the search itself fails, it has met something else than a message's
+ * fault: *edata tells what.
+ */
 static bool
-careful(ScServed *served, ScTask *task)
+careful(ScServed *served, ScTask *task, ErrorData **edata)
 {
-	bool		found;
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool found = false;
 
-	sc_ledger_start();
-	found = served->way->methods->blame(served->way, task);
-	sc_ledger_commit();
+	PG_TRY();
+	{
+		sc_ledger_start();
+		found = served->way->methods->blame(served->way, task);
+		sc_ledger_commit();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(served->cx);
+		*edata = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		found = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
 	return found;
 }
 
 static void
-remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, int *careful_tries)
+remedy(ScServed *served, const ScFlush *flush, ErrorData *edata)
 {
 	ScTask	   *task = flush->current;
+	Remedy		what = remedy_for(edata, flush->merging);
 
-	switch (remedy_for(edata, flush->merging))
+	if (what == REMEDY_CAREFUL)
+	{
+		if (task->careful_tries++ < CAREFUL_TRIES && careful(served, task, &edata))
+			return;
+		what = remedy_for(edata, false);
+	}
+	switch (what)
 	{
 		case REMEDY_CAREFUL:
-			if ((*careful_tries)++ < CAREFUL_TRIES && careful(served, task))
-				return;
 			break;
 		case REMEDY_WAIT:
 			if (task == NULL || !send_apart(served, task, edata))
@@ -212,6 +235,7 @@ accept_commit(ScServed *served)
 		task->shown = task->marked = NULL;
 		task->refused = NULL;
 		task->left_out = NIL;
+		task->careful_tries = 0;
 	}
 	return rows;
 }
@@ -222,7 +246,6 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	ScEnd	   *ends = palloc(sizeof(ScEnd) * Max(served->npositions, 1));
 	ScFlush		flush = {.stream = served->unit.stream, .way = served->way,
 	.tasks = served->tasks, .ends = ends, .stale = stale};
-	int			careful_tries = 0;
 	int64		messages = served->way->methods->messages(served->way);
 	int64		bytes = served->way->methods->memory(served->way);
 	ErrorData  *edata;
@@ -239,12 +262,13 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		remedy(served, &flush, edata, &careful_tries);
+		remedy(served, &flush, edata);
+		FreeErrorData(edata);
 	}
+	pfree(ends);
 	if (!current)
 		return false;
 	sc_stats_worker_flushed(messages, bytes, accept_commit(served));
 	served->way->methods->forget(served->way);
-	pfree(ends);
 	return true;
 }

@@ -62,6 +62,7 @@ typedef struct ScTask
 	ScReject  **refused;		/* the query failed on the row; NULL: on none */
 	List	   *left_out;		/* ScLeftOut */
 	int64		rows_written;
+	int			careful_tries;
 } ScTask;
 
 extern ScPart *sc_task_part(const ScTask *task, int32 partition);
