@@ -408,7 +408,7 @@ sub differences
 	my ($a, $b, $compare) = @_;
 
 	return join ' UNION ALL ', map {
-		"(SELECT '$_->[0] ' || to_jsonb(d)::text AS line FROM (SELECT $compare FROM $_->[1] EXCEPT ALL SELECT $compare FROM $_->[2]) d)"
+		"(SELECT '$_->[0] ' || to_jsonb(differing)::text AS line FROM (SELECT $compare FROM $_->[1] EXCEPT ALL SELECT $compare FROM $_->[2]) AS differing)"
 	} ([ "only $a:", $a, $b ], [ "only $b:", $b, $a ]);
 }
 

@@ -45,6 +45,16 @@ sub init
 	return;
 }
 
+# psql for a server that may be down: where psql ends before it has read the
+# query, IPC::Run dies, and that is an error like any other.
+sub try_psql
+{
+	my ($self, @args) = @_;
+	my @answer = eval { $self->psql(@args) };
+
+	return $@ eq '' ? @answer : (2, '', $@);
+}
+
 # Ask until the answer is the expected one.  Where it never is, die of what
 # the last answer was.  Errors are answers, too: a server may be restarting.
 sub wait_for_sql
@@ -56,7 +66,7 @@ sub wait_for_sql
 
 	while (1)
 	{
-		my ($status, $out, $err) = $self->psql($args{dbname} // 'postgres', $query);
+		my ($status, $out, $err) = $self->try_psql($args{dbname} // 'postgres', $query);
 
 		$answer = $status == 0 ? $out : "error: $err";
 		return $answer
