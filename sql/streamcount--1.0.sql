@@ -221,6 +221,15 @@ COMMENT ON FUNCTION streamcount.check_merge() IS
 CREATE TRIGGER check_merge BEFORE INSERT OR UPDATE ON streamcount.merges
 	FOR EACH ROW EXECUTE FUNCTION streamcount.check_merge();
 
+-- A restore fills the catalog by COPY, which no event trigger sees.
+CREATE FUNCTION streamcount.catalog_written() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'streamcount_catalog_written' LANGUAGE C;
+COMMENT ON FUNCTION streamcount.catalog_written() IS
+	'trigger: tells the workers that rollups have come or gone';
+CREATE TRIGGER catalog_written AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE
+	ON streamcount.rollup_catalog
+	FOR EACH STATEMENT EXECUTE FUNCTION streamcount.catalog_written();
+
 -- ---------------------------------------------------------------------
 -- Rollups
 -- ---------------------------------------------------------------------

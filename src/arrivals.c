@@ -227,6 +227,7 @@ take_one(ScServed *served, ScSource *source, const ScFetch *fetch, TimestampTz n
 			position->next = fetch->message.offset + 1;
 			position->at_end = false;
 			position->moved_at = now;
+			served->bytes += fetch->message.payload_len;
 			served->way->methods->accept(served->way, &fetch->message);
 			break;
 		case SC_FETCH_EOF:

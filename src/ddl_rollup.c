@@ -25,24 +25,15 @@ PG_FUNCTION_INFO_V1(streamcount_refuse_write);
 PG_FUNCTION_INFO_V1(streamcount_objects_dropped);
 PG_FUNCTION_INFO_V1(streamcount_views_changed);
 PG_FUNCTION_INFO_V1(streamcount_check_merge);
+PG_FUNCTION_INFO_V1(streamcount_catalog_written);
 
-/* INSTEAD OF trigger on every rollup: what it shows is counted, not written. */
-Datum
-streamcount_refuse_write(PG_FUNCTION_ARGS)
+static void
+check_trigger(FunctionCallInfo fcinfo, const char *name)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as a trigger", "refuse_write")));
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("cannot write to the rollup \"%s\"",
-					RelationGetRelationName(trigger->tg_relation)),
-			 errdetail("Its rows are counted from the messages of its stream."),
-			 errhint("Produce messages to the topic; or correct the data table, knowing that the rollup is then no longer its query.")));
-	PG_RETURN_NULL();
+				 errmsg("function \"%s\" must be called as a trigger", name)));
 }
 
 static void
@@ -52,6 +43,31 @@ check_event(FunctionCallInfo fcinfo, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called as an event trigger", name)));
+}
+
+/* INSTEAD OF trigger on every rollup: what it shows is counted, not written. */
+Datum
+streamcount_refuse_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	check_trigger(fcinfo, "refuse_write");
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot write to the rollup \"%s\"",
+					RelationGetRelationName(trigger->tg_relation)),
+			 errdetail("Its rows are counted from the messages of its stream."),
+			 errhint("Produce messages to the topic; or correct the data table, knowing that the rollup is then no longer its query.")));
+	PG_RETURN_NULL();
+}
+
+/* Statement trigger on the catalog: rollups have come or gone. */
+Datum
+streamcount_catalog_written(PG_FUNCTION_ARGS)
+{
+	check_trigger(fcinfo, "catalog_written");
+	sc_stats_changed_at_commit();
+	PG_RETURN_POINTER(NULL);
 }
 
 /* ---------------------------------------------------------------------
@@ -119,6 +135,7 @@ forget(Oid rollup)
 										   " WHERE rollup OPERATOR(pg_catalog.=) $1", tables[i]),
 								  1, &argtype, &arg, NULL, false, 0) != SPI_OK_DELETE)
 			elog(ERROR, "could not write streamcount.%s", tables[i]);
+	sc_stats_live_forget(rollup);
 }
 
 /* The companions that are still there go with the rollup, unless something needs them. */
@@ -241,10 +258,7 @@ streamcount_check_merge(PG_FUNCTION_ARGS)
 			   *argtypes;
 	int			nargs;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as a trigger", "check_merge")));
+	check_trigger(fcinfo, "check_merge");
 	desc = RelationGetDescr(trigger->tg_relation);
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 

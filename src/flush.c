@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -27,6 +28,9 @@
 
 /* A joined table that changes between search and merge can fail it again. */
 #define CAREFUL_TRIES 3
+
+/* No flush has so many different troubles: a new process looks anew. */
+#define MAX_TRIES 20
 
 typedef enum Remedy
 {
@@ -81,7 +85,7 @@ try_flush(ScFlush *flush, MemoryContext cx, bool *current)
 		MemoryContextSwitchTo(cx);
 		edata = CopyErrorData();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -139,6 +143,15 @@ wait_for_lock(ScTask *task, const ErrorData *edata)
 	set_lock_timeout("0");
 }
 
+/* Offsets that somebody moved are read again by the next worker. */
+static void
+start_anew(const char *reason)
+{
+	ereport(LOG, (errmsg("streamcount worker starts anew: %s", reason)));
+	sc_stats_worker_will_restart(reason);
+	proc_exit(0);
+}
+
 /*
  * Find the messages that the query fails on; false when there are none.
  * Where the search itself fails, it has met something else than a message's
@@ -161,7 +174,7 @@ careful(ScServed *served, ScTask *task, ErrorData **edata)
 		MemoryContextSwitchTo(served->cx);
 		*edata = CopyErrorData();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		found = false;
 	}
 	PG_END_TRY();
@@ -190,6 +203,8 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata)
 				wait_for_lock(task, edata);
 			return;
 		case REMEDY_RETRY:
+			if (!flush->merging && edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
+				start_anew(edata->message);
 			if (task == NULL || !send_apart(served, task, edata))
 				ReThrowError(edata);
 			return;
@@ -226,18 +241,30 @@ accept_commit(ScServed *served)
 	{
 		ScTask	   *task = lfirst(lc);
 
-		if (!task->set_aside)
-		{
-			rows += task->rows_written;
-			for (int i = 0; i < task->nparts; i++)
-				accept_part(task, &task->parts[i]);
-		}
+		if (task->set_aside)
+			continue;
+		rows += task->rows_written;
+		for (int i = 0; i < task->nparts; i++)
+			accept_part(task, &task->parts[i]);
+	}
+	return rows;
+}
+
+/* What was judged was judged of this batch: another one may be longer. */
+static void
+forget_judgements(ScServed *served)
+{
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
 		task->shown = task->marked = NULL;
 		task->refused = NULL;
 		task->left_out = NIL;
 		task->careful_tries = 0;
 	}
-	return rows;
 }
 
 bool
@@ -246,8 +273,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	ScEnd	   *ends = palloc(sizeof(ScEnd) * Max(served->npositions, 1));
 	ScFlush		flush = {.stream = served->unit.stream, .way = served->way,
 	.tasks = served->tasks, .ends = ends, .stale = stale};
-	int64		messages = served->way->methods->messages(served->way);
-	int64		bytes = served->way->methods->memory(served->way);
+	int			tries = 0;
 	ErrorData  *edata;
 	bool		current;
 
@@ -262,13 +288,18 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (++tries == MAX_TRIES)
+			ReThrowError(edata);
 		remedy(served, &flush, edata);
-		FreeErrorData(edata);
 	}
+	if (current)
+	{
+		sc_stats_worker_flushed(served->way->methods->messages(served->way),
+								served->bytes, accept_commit(served));
+		served->bytes = 0;
+		served->way->methods->forget(served->way);
+	}
+	forget_judgements(served);
 	pfree(ends);
-	if (!current)
-		return false;
-	sc_stats_worker_flushed(messages, bytes, accept_commit(served));
-	served->way->methods->forget(served->way);
-	return true;
+	return current;
 }

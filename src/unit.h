@@ -44,6 +44,7 @@ typedef struct ScServed
 	int			npositions;
 	ScPosition *positions;
 	ScWay	   *way;
+	int64		bytes;			/* of payloads that the way holds */
 } ScServed;
 
 /* NULL: there is nothing to serve any more. */

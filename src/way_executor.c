@@ -18,6 +18,7 @@
 
 #include "batch.h"
 #include "execute.h"
+#include "identity.h"
 #include "judge.h"
 #include "way.h"
 
@@ -40,9 +41,13 @@ executor_prepare(ScWay *way, List *tasks)
 {
 	ExecutorWay *w = (ExecutorWay *) way;
 	int			nrows = sc_batch_nrows(w->batch);
+	ScIdentity	saved;
 	ListCell   *lc;
 
+	/* A column's default and a domain's CHECK are code of the stream's owner. */
+	sc_identity_enter_restricted(&saved, w->stream->owner);
 	sc_batch_decode(w->batch);
+	sc_identity_leave(&saved);
 	foreach(lc, tasks)
 	{
 		ScTask	   *task = lfirst(lc);

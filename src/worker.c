@@ -359,8 +359,8 @@ streamcount_worker_main(Datum arg)
 
 	sc_session_serve_signals();
 	sc_stats_worker_attach(DatumGetInt32(arg), &w.unit);
-	BackgroundWorkerInitializeConnectionByOid(w.unit.db, InvalidOid, 0);
 	sc_session_force_settings();
+	BackgroundWorkerInitializeConnectionByOid(w.unit.db, InvalidOid, 0);
 	w.cx = AllocSetContextCreate(TopMemoryContext, "streamcount worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(w.cx);
 	w.brokers = pstrdup(sc_bootstrap_servers);
