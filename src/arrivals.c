@@ -90,9 +90,10 @@ start_anew(const char *reason)
 	proc_exit(0);
 }
 
-/* Halt the partition in every rollup that stands there. */
+/* Halt the partition in every rollup that stands from the first offset to before the end. */
 static void
-halt_partition(ScServed *served, int32 partition, const char *reason, const char *hint)
+halt_partition(ScServed *served, int32 partition, int64 first, int64 end,
+			   const char *reason, const char *hint)
 {
 	ListCell   *lc;
 
@@ -101,7 +102,7 @@ halt_partition(ScServed *served, int32 partition, const char *reason, const char
 		ScTask	   *task = lfirst(lc);
 		ScPart	   *part = sc_task_part(task, partition);
 
-		if (part == NULL || !part->active)
+		if (part == NULL || !part->active || part->next < first || part->next >= end)
 			continue;
 		sc_ledger_halt(task->rollup->relid, partition, reason, hint);
 		ereport(WARNING,
@@ -134,6 +135,35 @@ lose_until(ScServed *served, int32 partition, int64 oldest)
 	start_anew("lost messages were noted");
 }
 
+static void
+halt_beyond_end(ScServed *served, int32 partition, int64 next, int64 end)
+{
+	halt_partition(served, partition, end + 1, PG_INT64_MAX,
+				   psprintf("offset " INT64_FORMAT " is beyond the end " INT64_FORMAT ": the topic was made anew or cut",
+							next, end),
+				   "Drop and create the rollup to count the new topic.");
+}
+
+/*
+ * A rollup beyond the end, beside others that are not, gets no error from the
+ * broker: what is written there anew would pass it by in silence.
+ */
+static void
+check_ends(ScServed *served)
+{
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+		for (int i = 0; i < served->npositions; i++)
+		{
+			const ScPosition *position = &served->positions[i];
+			const ScPart *part = sc_task_part(lfirst(lc), position->partition);
+
+			if (part && part->active && part->next > position->asked_end)
+				halt_beyond_end(served, position->partition, part->next, position->asked_end);
+		}
+}
+
 /* The broker does not have the offset: too old, or beyond the end. */
 static void
 out_of_range(ScServed *served, ScSource *source, const ScPosition *position)
@@ -151,16 +181,13 @@ out_of_range(ScServed *served, ScSource *source, const ScPosition *position)
 	if (position->next < oldest && served->stream->skip_gaps)
 		lose_until(served, position->partition, oldest);
 	if (position->next < oldest)
-		halt_partition(served, position->partition,
+		halt_partition(served, position->partition, 0, oldest,
 					   psprintf("messages from offset " INT64_FORMAT " to before " INT64_FORMAT " are lost: Kafka has deleted them",
 								position->next, oldest),
 					   psprintf("Run streamcount.skip_to(rollup, %d, " INT64_FORMAT ") to go on behind them.",
 								position->partition, oldest));
 	if (position->next > end)
-		halt_partition(served, position->partition,
-					   psprintf("offset " INT64_FORMAT " is beyond the end " INT64_FORMAT ": the topic was made anew or cut",
-								position->next, end),
-					   "Drop and create the rollup to count the new topic.");
+		halt_beyond_end(served, position->partition, position->next, end);
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_ERROR),
 			 errmsg("broker refused offset " INT64_FORMAT " of Kafka topic \"%s\", partition %d",
@@ -178,7 +205,7 @@ corrupt(ScServed *served, const ScPosition *position, const char *text)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("could not read Kafka topic \"%s\", partition %d, at offset " INT64_FORMAT ": %s",
 						served->stream->topic, position->partition, position->next, text)));
-	halt_partition(served, position->partition,
+	halt_partition(served, position->partition, 0, position->next + 1,
 				   psprintf("the batch at offset " INT64_FORMAT " is broken: %s", position->next, text),
 				   "Repair the topic and run streamcount.resume(), or go on behind it by streamcount.skip_to().");
 }
@@ -320,7 +347,10 @@ sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
 	for (int i = 0; answered && i < served->npositions; i++)
 		served->positions[i].low_watermark = lows[i];
 	pfree(lows);
-	return answered && sc_arrivals_ask_ends(served, source, timeout_ms);
+	if (!answered || !sc_arrivals_ask_ends(served, source, timeout_ms))
+		return false;
+	check_ends(served);
+	return true;
 }
 
 void

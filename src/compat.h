@@ -67,6 +67,7 @@
 /* 18 moved the printing of properties to a header of its own. */
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"
+#include "commands/explain_state.h"
 #else
 #include "commands/explain.h"
 #endif
@@ -87,5 +88,12 @@
 
 /* What DROP DATABASE leaves behind when it is interrupted; 15.4 named the number. */
 #define sc_database_is_invalid(form) ((form)->datconnlimit == -2)
+
+/* 18 may leave out a primary key that is deferrable. */
+#if PG_VERSION_NUM >= 180000
+#define sc_primary_key_index(rel) RelationGetPrimaryKeyIndex((rel), false)
+#else
+#define sc_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
 
 #endif							/* SC_COMPAT_H */

@@ -281,7 +281,7 @@ put_time(char *buf, const ScGranularity *granularity, int64 time)
 static char *
 put_offset(char *buf, int64 offset)
 {
-	int			seconds = (int) (Abs(offset) / USECS_PER_SEC);
+	int			seconds = (int) ((offset < 0 ? -offset : offset) / USECS_PER_SEC);
 
 	buf = put_after(buf, offset < 0 ? '-' : '+', seconds / SECS_PER_HOUR);
 	buf = put_after(buf, ':', seconds / SECS_PER_MINUTE % MINS_PER_HOUR);

@@ -174,7 +174,7 @@ streamcount_mark(PG_FUNCTION_ARGS)
 			continue;
 		type = get_fn_expr_argtype(fcinfo->flinfo, i);
 		if (get_typlen(type) == -1)
-			bytes += toast_raw_datum_size(PG_GETARG_DATUM(i));
+			bytes += toast_raw_datum_size(PG_GETARG_DATUM(i)) - VARHDRSZ;
 		else
 			bytes += strlen(DatumGetCString(PG_GETARG_DATUM(i)));
 	}

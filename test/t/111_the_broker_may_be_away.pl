@@ -1,0 +1,229 @@
+# A broker that is down, frozen or without the topic: the views say so, the log
+# stays short, nobody else is disturbed, the server stops at once, and as soon
+# as the fault is over counting goes on, exactly.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use List::Util qw(max);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StreamCount::Kafka;
+use StreamCount::Load;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
+
+# How long a fault's log lines are counted
+my $observed_s = 15;
+my (@stops, @returns);
+
+my $kafka = StreamCount::Kafka->new;
+my $node = StreamCount::Node->new('away');
+$node->init(
+	brokers => $kafka->bootstrap,
+	conf => "log_statement = none\nlog_checkpoints = off\nstreamcount.metadata_interval = 1s\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+
+# What the views say of a rollup: in all of its partitions, where it has any
+sub state_is
+{
+	my ($rollup, $state, $reason, $name) = @_;
+	my $seen = $node->wait_for_sql(
+		"SELECT string_agg(DISTINCT state || ': ' || coalesce(reason, ''), '; ') FROM (
+			SELECT state, reason FROM streamcount.rollups WHERE rollup = '$rollup'::regclass
+			UNION ALL SELECT state, reason FROM streamcount.progress WHERE rollup = '$rollup'::regclass) s",
+		qr/^$state: .*$reason[^;]*$/, timeout => 30);
+
+	pass("$name: $seen");
+	return;
+}
+
+sub problem_is
+{
+	my ($rollup, $state, $name) = @_;
+
+	is( $node->safe_psql('postgres',
+			"SELECT DISTINCT state, hint <> '' FROM streamcount.problems WHERE rollup = '$rollup'::regclass"),
+		"$state|t", "$name: streamcount.problems says what to do");
+	return;
+}
+
+# For some time: few lines in the log, and other databases come and go.
+sub others_are_undisturbed
+{
+	my ($name) = @_;
+	my $log = $node->log_size;
+	my $until = time + $observed_s;
+	my $worst = 0;
+	my $lines;
+
+	while (time < $until)
+	{
+		$node->safe_psql('postgres', 'CREATE DATABASE other');
+		my $begin = time;
+		$node->safe_psql('postgres', 'DROP DATABASE other');
+		$worst = max $worst, time - $begin;
+		sleep 0.5;
+	}
+	cmp_ok($worst, '<', 1, "$name: another database is dropped at once");
+	$lines = $node->log_count(qr/./, $log);
+	cmp_ok($lines, '<=', 10, "$name: few lines in the log")
+	  or diag substr slurp_file($node->logfile, $log), 0, 3000;
+	note sprintf '%s: %d lines in %d s, DROP DATABASE %.2f s', $name, $lines, $observed_s, $worst;
+	return;
+}
+
+sub stops_at_once
+{
+	my ($name) = @_;
+
+	# Not what the checkpoint takes
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	my $begin = time;
+	$node->stop('fast');
+	push @stops, time - $begin;
+	cmp_ok($stops[-1], '<', 1, "$name: a fast stop takes less than a second");
+	return;
+}
+
+sub counts_exactly
+{
+	my ($rollup, $topic, $name) = @_;
+	my $begin = time;
+
+	$node->wait_for_rollup($kafka, $topic, name => $rollup, timeout => 30);
+	push @returns, time - $begin;
+	is($node->differences($kafka, $topic, name => $rollup), '', "$name: exact");
+	is( $node->safe_psql('postgres',
+			"SELECT count(*) FROM streamcount.problems WHERE rollup = '$rollup'::regclass"),
+		'0', "$name: nothing is left of the problem");
+	return;
+}
+
+sub produce
+{
+	my ($topic, $n) = @_;
+
+	$kafka->produce_values($topic,
+		[ map { qq({"created_at": "2014-09-21T10:00:00Z", "text": "the #first and #tag$_"}) } 1 .. $n ], 2);
+	return;
+}
+
+# ---------------------------------------------------------------------
+# No broker from the beginning
+# ---------------------------------------------------------------------
+
+$node->create_tweets_stream;
+$node->create_hashtags_rollup;
+state_is('hashtags', 'connecting', '\S', 'no broker yet');
+problem_is('hashtags', 'connecting', 'no broker yet');
+others_are_undisturbed('no broker yet');
+stops_at_once('no broker yet');
+$node->start;
+state_is('hashtags', 'connecting', '\S', 'no broker at the start');
+
+# ---------------------------------------------------------------------
+# No topic yet
+# ---------------------------------------------------------------------
+
+$kafka->start;
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'no topic yet');
+problem_is('hashtags', 'stalled', 'no topic yet');
+others_are_undisturbed('no topic yet');
+stops_at_once('no topic yet');
+$node->start;
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'no topic at the start');
+$kafka->create_topic('tweets', 2);
+produce('tweets', 100);
+counts_exactly('hashtags', 'tweets', 'the topic was made');
+
+# ---------------------------------------------------------------------
+# The broker is killed
+# ---------------------------------------------------------------------
+
+my $load = StreamCount::Load->start($kafka, 'tweets', rate => 200, partitions => 2);
+$node->wait_for_sql("SELECT sum(next_offset) > 500 FROM streamcount.progress", 't');
+$kafka->kill9;
+state_is('hashtags', 'connecting', '\S', 'broker killed');
+problem_is('hashtags', 'connecting', 'broker killed');
+others_are_undisturbed('broker killed');
+stops_at_once('broker killed');
+$node->start;
+state_is('hashtags', 'connecting', '\S', 'broker still away');
+$kafka->start;
+$load->stop;
+counts_exactly('hashtags', 'tweets', 'the broker is back');
+
+# ---------------------------------------------------------------------
+# The broker is frozen: connections are accepted, nothing is answered
+# ---------------------------------------------------------------------
+
+$load = StreamCount::Load->start($kafka, 'tweets', rate => 200, partitions => 2);
+my $position = $node->safe_psql('postgres', 'SELECT sum(next_offset) FROM streamcount.progress');
+$node->wait_for_sql("SELECT sum(next_offset) > $position + 500 FROM streamcount.progress", 't');
+$kafka->freeze;
+state_is('hashtags', 'connecting', '\S', 'broker frozen');
+problem_is('hashtags', 'connecting', 'broker frozen');
+others_are_undisturbed('broker frozen');
+stops_at_once('broker frozen');
+$node->start;
+state_is('hashtags', 'connecting', '\S', 'broker frozen at the start');
+$kafka->thaw;
+$load->stop;
+counts_exactly('hashtags', 'tweets', 'the broker has thawed');
+
+# Frozen and thawed, without a restart in between
+$kafka->freeze;
+state_is('hashtags', 'connecting', '\S', 'broker frozen again');
+$kafka->thaw;
+produce('tweets', 100);
+counts_exactly('hashtags', 'tweets', 'the broker has thawed again');
+
+# ---------------------------------------------------------------------
+# The topic is deleted
+# ---------------------------------------------------------------------
+
+$kafka->create_topic('staying', 2);
+$node->create_tweets_stream(name => 'staying');
+$node->create_hashtags_rollup(name => 'others', stream => 'staying');
+produce('staying', 100);
+counts_exactly('others', 'staying', 'another stream');
+
+my $counted = $node->safe_psql('postgres', 'SELECT * FROM hashtags ORDER BY 1, 2');
+$kafka->delete_topic('tweets');
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'topic deleted');
+problem_is('hashtags', 'stalled', 'topic deleted');
+produce('staying', 100);
+counts_exactly('others', 'staying', 'topic deleted, another stream');
+others_are_undisturbed('topic deleted');
+stops_at_once('topic deleted');
+$node->start;
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'topic still deleted');
+is($node->safe_psql('postgres', 'SELECT * FROM hashtags ORDER BY 1, 2'), $counted,
+	'the counts of a deleted topic stay');
+
+# The topic of the same name is another one, and its offsets mean nothing here.
+$kafka->create_topic('tweets', 2);
+produce('tweets', 10);
+state_is('hashtags', 'halted', 'beyond the end', 'topic made anew');
+problem_is('hashtags', 'halted', 'topic made anew');
+is($node->safe_psql('postgres', 'SELECT * FROM hashtags ORDER BY 1, 2'), $counted,
+	'nothing of the other topic is counted');
+stops_at_once('topic made anew');
+$node->start;
+produce('staying', 100);
+counts_exactly('others', 'staying', 'topic made anew, another stream');
+
+# ---------------------------------------------------------------------
+
+diag sprintf 'fast stops took at most %.2f s; counting went on within %.1f s', max(@stops), max(@returns);
+stops_at_once('all well');
+$kafka->stop;
+done_testing();
