@@ -45,6 +45,7 @@ OBJS = \
 	src/source_event.o \
 	src/source_fetch.o \
 	src/source_query.o \
+	src/sqlapi_mark.o \
 	src/sqlapi_rollup.o \
 	src/sqlapi_stats.o \
 	src/sqlapi_token.o \

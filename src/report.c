@@ -39,6 +39,12 @@ sc_report_state(const ScServed *served, ScState state, const char *reason)
 	last_state = state;
 }
 
+bool
+sc_report_in_trouble(void)
+{
+	return last_needs_look;
+}
+
 static ScState
 present_state(const ScPosition *position, TimestampTz now)
 {

@@ -15,6 +15,9 @@
 /* One log line for each change into or out of a state that needs a look. */
 extern void sc_report_state(const ScServed *served, ScState state, const char *reason);
 
+/* Is the last state that was reported one that needs a look? */
+extern bool sc_report_in_trouble(void);
+
 /* Derive the state from the positions, unless the brokers are not there. */
 extern void sc_report_progress(const ScServed *served, uint64 end_request);
 

@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "catalog/pg_authid.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -19,7 +18,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "batch.h"
 #include "catalog.h"
 #include "compat.h"
 #include "guc.h"
@@ -29,7 +27,6 @@ PG_FUNCTION_INFO_V1(streamcount_live_partitions);
 PG_FUNCTION_INFO_V1(streamcount_live_units);
 PG_FUNCTION_INFO_V1(streamcount_preloaded);
 PG_FUNCTION_INFO_V1(streamcount_wait);
-PG_FUNCTION_INFO_V1(streamcount_mark);
 
 static void
 put_int64(Datum *values, bool *nulls, int i, int64 value)
@@ -154,38 +151,6 @@ Datum
 streamcount_preloaded(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(sc_stats_available());
-}
-
-/*
- * Transition function of the aggregate that sc_compile() puts into HAVING:
- * notes the message as one that the query made something of.  Outside a
- * worker's batch it does nothing.
- */
-Datum
-streamcount_mark(PG_FUNCTION_ARGS)
-{
-	Size		bytes = 0;
-
-	for (int i = 2; i < PG_NARGS(); i++)
-	{
-		Oid			type;
-
-		if (PG_ARGISNULL(i))
-			continue;
-		type = get_fn_expr_argtype(fcinfo->flinfo, i);
-		if (get_typlen(type) == -1)
-			bytes += toast_raw_datum_size(PG_GETARG_DATUM(i)) - VARHDRSZ;
-		else
-			bytes += strlen(DatumGetCString(PG_GETARG_DATUM(i)));
-	}
-	if (bytes > SC_MAX_KEY_BYTES)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("group keys are longer than %d bytes in all", SC_MAX_KEY_BYTES),
-				 errdetail("They have %zu bytes.", bytes)));
-	if (!PG_ARGISNULL(1))
-		sc_batch_mark((ItemPointer) PG_GETARG_POINTER(1));
-	PG_RETURN_BOOL(true);
 }
 
 /* ---------------------------------------------------------------------

@@ -44,6 +44,10 @@
 #define QUESTION_MS 200
 /* Between questions that were not answered. */
 #define QUESTION_PAUSE_MS 300
+/* So many in a row: the brokers are not there.  One can be lost on a busy day. */
+#define UNANSWERED 3
+/* While they are not there, they are asked this often. */
+#define AWAY_MS 1000
 
 typedef struct Worker
 {
@@ -56,6 +60,7 @@ typedef struct Worker
 	TimestampTz flushed_at;
 	TimestampTz rechecked_at;
 	TimestampTz asked_at;		/* topic and watermarks */
+	int			unanswered;		/* such questions in a row */
 	uint64		end_answered;	/* number of the last question of wait() */
 } Worker;
 
@@ -207,6 +212,15 @@ answer_wait(Worker *w)
 	sc_report_progress(w->served, w->end_answered);
 }
 
+/* Until the next look at topic and watermarks: sooner where something is amiss. */
+static long
+look_interval(const Worker *w)
+{
+	if (sc_report_in_trouble())
+		return AWAY_MS;
+	return w->unanswered > 0 ? QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
+}
+
 /* Are there new partitions, is the topic still there, how far is its end? */
 static void
 ask_around(Worker *w, TimestampTz now)
@@ -215,7 +229,7 @@ ask_around(Worker *w, TimestampTz now)
 	int			npartitions = 0;
 	ScTopicAnswer answer;
 
-	if (!TimestampDifferenceExceeds(w->asked_at, now, sc_metadata_interval * 1000))
+	if (!TimestampDifferenceExceeds(w->asked_at, now, look_interval(w)))
 		return;
 	w->asked_at = now;
 	answer = sc_source_partitions(w->source, &npartitions, QUESTION_MS, &error);
@@ -224,11 +238,18 @@ ask_around(Worker *w, TimestampTz now)
 		show_trouble(w, answer, error);
 		restart("the topic is gone");
 	}
-	if (answer == SC_TOPIC_FOUND && npartitions != w->served->topic_partitions)
-		restart("the topic has another number of partitions");
-	if (answer == SC_TOPIC_FOUND)
-		sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS);
 	sc_arrivals_watch(w->served, now);
+	if (answer == SC_TOPIC_NO_ANSWER)
+	{
+		/* A broker that only is silent causes no event. */
+		if (++w->unanswered >= UNANSWERED)
+			show_trouble(w, answer, error);
+		return;
+	}
+	w->unanswered = 0;
+	if (npartitions != w->served->topic_partitions)
+		restart("the topic has another number of partitions");
+	sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS);
 	sc_report_progress(w->served, w->end_answered);
 }
 
@@ -274,7 +295,7 @@ may_join(const Worker *w)
 static long
 idle_time(const Worker *w, TimestampTz now)
 {
-	long		timeout = w->served->restoring ? RESTORE_RECHECK_MS : sc_metadata_interval * 1000L;
+	long		timeout = w->served->restoring ? RESTORE_RECHECK_MS : look_interval(w);
 
 	if (sc_stats_end_request() != w->end_answered)
 		return QUESTION_PAUSE_MS;
