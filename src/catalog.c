@@ -149,6 +149,10 @@ sc_catalog_merge(Oid aggregate)
 	" (q.relowner OPERATOR(pg_catalog.<>) v.relowner OR d.relowner OPERATOR(pg_catalog.<>) v.relowner)," \
 	" EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) d.oid" \
 	"  AND i.indisunique AND i.indnullsnotdistinct AND i.indisvalid AND i.indisready)" \
+	" AND EXISTS (SELECT FROM streamcount.left_out_data l" \
+	"  WHERE l.rollup OPERATOR(pg_catalog.=) c.rollup AND l.partition OPERATOR(pg_catalog.=) -1)" \
+	" AND COALESCE(pg_catalog.pg_sequence_last_value('streamcount.left_out_data_id_seq') OPERATOR(pg_catalog.>=)" \
+	"  (SELECT pg_catalog.max(l.id) FROM streamcount.left_out_data l), false)" \
 	" FROM streamcount.rollup_catalog c" \
 	" JOIN pg_catalog.pg_class v ON v.oid OPERATOR(pg_catalog.=) c.rollup" \
 	" JOIN pg_catalog.pg_class q ON q.oid OPERATOR(pg_catalog.=) c.query" \

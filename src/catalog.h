@@ -34,7 +34,7 @@ typedef struct ScRollup
 	char	   *fingerprint;	/* of the stream, as accepted */
 	List	   *settings;		/* name, value, name, value … of the creation */
 	bool		owners_differ;
-	bool		complete;		/* sentinel and unique index are there */
+	bool		complete;		/* no restore of it is under way */
 	bool		paused;			/* by pause() */
 	bool		halted;			/* as a whole */
 	int			nprogress;

@@ -45,7 +45,7 @@ check_length(FunctionCallInfo fcinfo)
 		if (PG_ARGISNULL(i))
 			continue;
 		if (lengths[i] == -1)
-			bytes += toast_raw_datum_size(PG_GETARG_DATUM(i));
+			bytes += toast_raw_datum_size(PG_GETARG_DATUM(i)) - VARHDRSZ;
 		else
 			bytes += strlen(DatumGetCString(PG_GETARG_DATUM(i)));
 	}

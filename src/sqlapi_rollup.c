@@ -80,9 +80,14 @@ write_catalog(const ScObjects *made, const char *start, Datum settings,
 		elog(ERROR, "could not write streamcount.rollup_catalog");
 
 	/*
-	 * The sentinel: a worker takes a rollup only where it finds this row, so
-	 * that a restore under way is left alone.
+	 * The sentinels: a worker takes a rollup only where it finds these rows,
+	 * so that a restore under way is left alone.
 	 */
+	if (SPI_execute_with_args("INSERT INTO streamcount.left_out_data"
+							  " (rollup, kind, partition, first_offset, end_offset)"
+							  " VALUES ($1, 'sentinel', -1, 0, 0)",
+							  1, argtypes, args, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not write streamcount.left_out_data");
 	if (SPI_execute_with_args("INSERT INTO streamcount.rollup_progress"
 							  " (rollup, partition, start_offset, next_offset, state, since)"
 							  " VALUES ($1, -1, 0, 0, $2, CASE WHEN $2 IS NULL THEN NULL ELSE pg_catalog.now() END)",

@@ -147,7 +147,7 @@ recheck(Worker *w, TimestampTz now)
 	if (sc_unit_changed(w->served))
 		restart("its definition was changed");
 	if (w->served->restoring && !stale)
-		sc_stats_worker_state(SC_STATE_RESTORING, "a restore is under way: the sentinel or the unique index is missing");
+		sc_stats_worker_state(SC_STATE_RESTORING, "a restore is under way: a sentinel, a sequence's value or the unique index is missing");
 }
 
 /* ---------------------------------------------------------------------
