@@ -471,12 +471,21 @@ CREATE VIEW streamcount.problems AS
 		END AS statement
 	FROM streamcount.rollups r
 	WHERE r.state OPERATOR(pg_catalog.=) ANY ('{halted,down,blocked,stalled,connecting}'::text[])
+		-- A worker that starts anew, as it does after any change, is no problem.
+		AND NOT (r.state OPERATOR(pg_catalog.=) 'connecting' AND r.reason OPERATOR(pg_catalog.=) '')
+		AND NOT (r.state OPERATOR(pg_catalog.=) 'down' AND r.since IS NOT NULL
+			AND r.since OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '3 seconds'::interval))
 		AND NOT EXISTS (SELECT FROM streamcount.progress p
 			WHERE p.rollup OPERATOR(pg_catalog.=) r.rollup
 				AND p.state OPERATOR(pg_catalog.=) 'halted')
 	UNION ALL
 	SELECT p.rollup, p.partition, p.state, p.since, p.reason, p.hint,
-		pg_catalog.format('SELECT streamcount.resume(%L)', p.rollup)
+		-- Where resume() would only halt again, the hint has the offset behind it.
+		CASE WHEN p.hint OPERATOR(pg_catalog.~) 'skip_to[(]rollup, [0-9]+, [0-9]+[)]'
+			THEN pg_catalog.format('SELECT streamcount.skip_to(%L, %s)', p.rollup,
+				pg_catalog.substring(p.hint, 'skip_to[(]rollup, ([0-9]+, [0-9]+)[)]'))
+			ELSE pg_catalog.format('SELECT streamcount.resume(%L)', p.rollup)
+		END
 	FROM streamcount.progress p
 	WHERE p.state OPERATOR(pg_catalog.=) 'halted';
 COMMENT ON VIEW streamcount.problems IS
@@ -484,7 +493,9 @@ COMMENT ON VIEW streamcount.problems IS
 
 CREATE VIEW streamcount.left_out WITH (security_barrier) AS
 	SELECT d.id, d.rollup, r.stream, r.topic, d.kind, d.partition, d.first_offset, d.end_offset,
-		d.left_out_at, d.message_time, d.sqlstate, d.reason, d."column",
+		d.left_out_at, d.message_time, d.sqlstate,
+		CASE WHEN r.is_owner OR d.kind OPERATOR(pg_catalog.<>) 'rejected' THEN d.reason END AS reason,
+		d."column",
 		CASE WHEN r.is_owner THEN d.detail END AS detail,
 		CASE WHEN r.is_owner THEN d.key END AS key,
 		CASE WHEN r.is_owner THEN d.headers END AS headers,

@@ -44,7 +44,8 @@ reject(ScTask *task, ScPart *part, const ScStream *stream, const ScRow *row,
 		halt(part,
 			 psprintf("message at offset " INT64_FORMAT " cannot be counted: %s",
 					  row->message.offset, why->reason),
-			 "Repair the stream's definition or skip the message by streamcount.skip_to(), then run streamcount.resume().");
+			 psprintf("Repair the stream's definition and run streamcount.resume(), or leave the message out by streamcount.skip_to(rollup, %d, " INT64_FORMAT ").",
+					  part->partition, row->message.offset + 1));
 		return;
 	}
 	left = palloc0(sizeof(ScLeftOut));

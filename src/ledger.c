@@ -309,6 +309,11 @@ sc_ledger_flush(ScFlush *flush)
 	flush->way->methods->prepare(flush->way, flush->tasks);
 	moving = find_moving(flush);
 	lock_data(flush, moving);
+	if (*flush->stale)
+	{
+		sc_ledger_commit();
+		return false;
+	}
 
 	/* Deferred triggers would run at the commit, as nobody that we chose. */
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)

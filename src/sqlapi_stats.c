@@ -177,6 +177,8 @@ cannot_wait(const ScRollup *rollup, const char *state, const char *reason)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("cannot wait for rollup %s: it is %s", rollup->name, state),
 			 reason && *reason ? errdetail("%s", reason) : 0,
+			 strcmp(state, "paused") == 0 ?
+			 errhint("Run streamcount.resume() first.") :
 			 errhint("The view streamcount.problems says what to do.")));
 }
 

@@ -25,6 +25,7 @@
 #include "foreign/fdwapi.h"
 #include "foreign/foreign.h"
 #include "guc.h"
+#include "identity.h"
 #include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "option.h"
@@ -168,7 +169,14 @@ load_column(Relation rel, Form_pg_attribute att, ScFormat format, ScColumn *colu
 	sc_option_read_column(options, format, column);
 	check_column(column, options, format);
 	if (column->kind == SC_COLUMN_MEMBER)
+	{
+		ScIdentity	saved;
+
+		/* Planning a default runs its constant parts. */
+		sc_identity_enter_restricted(&saved, rel->rd_rel->relowner);
 		column->default_expr = load_default(rel, column);
+		sc_identity_leave(&saved);
+	}
 	else if (att->atthasdef)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),

@@ -64,15 +64,33 @@ typedef struct Worker
 	uint64		end_answered;	/* number of the last question of wait() */
 } Worker;
 
-/* Set by invalidation callbacks: the stream may be defined otherwise now. */
+/* Set by invalidation callbacks: the unit may be defined otherwise now. */
 static volatile bool stale = false;
-static Oid	watched_stream = InvalidOid;
+/* The stream's oid and those of its rollups' objects; NIL: not known yet, any. */
+static List *watched = NIL;
 
 static void
 relation_changed(Datum arg, Oid relid)
 {
-	if (!OidIsValid(relid) || relid == watched_stream)
+	if (watched == NIL || !OidIsValid(relid) || list_member_oid(watched, relid))
 		stale = true;
+}
+
+/* All of a rollup's objects: their owner is who runs its query. */
+static void
+watch(const ScServed *served)
+{
+	ListCell   *lc;
+
+	watched = list_make1_oid(served->unit.stream);
+	foreach(lc, served->rollups)
+	{
+		ScRollup   *rollup = lfirst(lc);
+
+		watched = lappend_oid(watched, rollup->relid);
+		watched = lappend_oid(watched, rollup->query);
+		watched = lappend_oid(watched, rollup->data);
+	}
 }
 
 static void
@@ -171,9 +189,20 @@ show_trouble(Worker *w, ScTopicAnswer answer, const char *error)
 							psprintf("access to Kafka topic \"%s\" was denied", topic));
 			break;
 		default:
-			sc_report_state(w->served, SC_STATE_CONNECTING,
-							error ? error : "no broker answers");
+			/* A broker that only is silent causes no event. */
+			if (w->unanswered >= UNANSWERED)
+				sc_report_state(w->served, SC_STATE_CONNECTING,
+								error ? error : "no broker answers");
 	}
+}
+
+static ScTopicAnswer
+ask_topic(Worker *w, int *npartitions, const char **error)
+{
+	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, QUESTION_MS, error);
+
+	w->unanswered = answer == SC_TOPIC_NO_ANSWER ? w->unanswered + 1 : 0;
+	return answer;
 }
 
 /* Ask until the topic is there; how many partitions it has. */
@@ -188,7 +217,7 @@ await_topic(Worker *w)
 
 		serve_interrupts(w);
 		recheck(w, GetCurrentTimestamp());
-		answer = sc_source_partitions(w->source, &npartitions, QUESTION_MS, &error);
+		answer = ask_topic(w, &npartitions, &error);
 		if (answer == SC_TOPIC_FOUND && npartitions > 0)
 			return npartitions;
 		sc_arrivals_events(w->served, w->source);
@@ -232,7 +261,7 @@ ask_around(Worker *w, TimestampTz now)
 	if (!TimestampDifferenceExceeds(w->asked_at, now, look_interval(w)))
 		return;
 	w->asked_at = now;
-	answer = sc_source_partitions(w->source, &npartitions, QUESTION_MS, &error);
+	answer = ask_topic(w, &npartitions, &error);
 	if (answer == SC_TOPIC_MISSING || answer == SC_TOPIC_DENIED)
 	{
 		show_trouble(w, answer, error);
@@ -241,12 +270,9 @@ ask_around(Worker *w, TimestampTz now)
 	sc_arrivals_watch(w->served, now);
 	if (answer == SC_TOPIC_NO_ANSWER)
 	{
-		/* A broker that only is silent causes no event. */
-		if (++w->unanswered >= UNANSWERED)
-			show_trouble(w, answer, error);
+		show_trouble(w, answer, error);
 		return;
 	}
-	w->unanswered = 0;
 	if (npartitions != w->served->topic_partitions)
 		restart("the topic has another number of partitions");
 	sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS);
@@ -356,11 +382,12 @@ static void
 run(Worker *w)
 {
 	make_wait_set(w);
+	stale = false;
 	w->served = sc_unit_load(&w->unit, AllocSetContextCreate(w->cx, "streamcount unit",
 															 ALLOCSET_DEFAULT_SIZES));
 	if (w->served == NULL)
 		finish(w);
-	stale = false;
+	watch(w->served);
 	w->rechecked_at = GetCurrentTimestamp();
 	if (w->served->tasks != NIL)
 		connect_source(w);
@@ -385,7 +412,6 @@ streamcount_worker_main(Datum arg)
 	w.cx = AllocSetContextCreate(TopMemoryContext, "streamcount worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(w.cx);
 	w.brokers = pstrdup(sc_bootstrap_servers);
-	watched_stream = w.unit.stream;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, server_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, server_changed, (Datum) 0);

@@ -92,7 +92,7 @@ left_behind()		# directories whose servers are ours
 
 describe_process()
 {
-	printf '%s %s\n' "$1" "$(tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null)"
+	printf '%s %s\n' "$1" "$({ tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null)"
 }
 
 # End what is still there; true when there was nothing.

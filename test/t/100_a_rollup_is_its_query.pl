@@ -249,6 +249,18 @@ my @queries = (
 	jsonb_key => 'SELECT doc, count(*) FROM events GROUP BY doc',
 	member_key => "SELECT doc ->> 'lang' AS lang, doc -> 'n' AS n, count(*) FROM events GROUP BY 1, 2",
 	array_key => 'SELECT labels, count(*) FROM events GROUP BY labels',
+	padded_key => 'SELECT who::char(3) AS w, count(*), min(who::char(2)) AS least FROM events GROUP BY who::char(3)',
+	range_key => 'SELECT int4range(small, n) AS r, count(*) FROM events WHERE small < n GROUP BY 1',
+	enum_key => "SELECT (CASE WHEN small < 0 THEN 'sad' ELSE 'ok' END)::mood AS mood, count(*),
+		max((CASE WHEN flag THEN 'ok' ELSE 'sad' END)::mood) AS most FROM events GROUP BY 1",
+	domain_key => 'SELECT small::percent AS p, count(*), sum(small::percent) AS s FROM events WHERE small >= 0 GROUP BY 1',
+	local_time_key => [ 'SELECT moment::timestamp AS t, moment::date AS d, max(moment::time) AS latest, count(*)
+		FROM events WHERE moment < $x$3000-01-01$x$ GROUP BY 1, 2', timezone => 'Asia/Kolkata' ],
+	network_key => "SELECT ('10.0.0.' || small + 5)::inet AS a, max(('::' || n % 7 + 10)::inet) AS m, sum(n::money) AS cost
+		FROM events GROUP BY 1",
+	bytes_key => 'SELECT msgkey::bytea AS b, n::bit(6) AS bits, md5(who)::uuid AS hash, count(*) FROM events GROUP BY 1, 2, 3',
+	nested_key => 'SELECT ARRAY[[small, n], [n, small]] AS a, ARRAY[flag, NULL] AS b, count(*) FROM events GROUP BY 1, 2',
+	collated_key => 'SELECT who COLLATE fuzzy AS w, count(*), max(who COLLATE fuzzy) AS most FROM events GROUP BY 1',
 	three_keys => 'SELECT flag, small, who, count(*), sum(n) AS s FROM events GROUP BY flag, small, who',
 	hidden_key => 'SELECT count(*), sum(n) AS s FROM events GROUP BY small',
 	key_twice => 'SELECT small AS a, small AS b, small + 1 AS c, count(*) FROM events GROUP BY small',
@@ -332,6 +344,8 @@ $node->safe_psql('postgres', encode('UTF-8', qq{
 	CREATE EXTENSION streamcount;
 	CREATE FOREIGN TABLE events ($stream_columns) SERVER streamcount OPTIONS (topic 'events', reject_limit '0');
 	CREATE VIEW loud_events AS $loud;
+	CREATE TYPE mood AS ENUM ('sad', 'ok');
+	CREATE DOMAIN percent AS int CHECK (VALUE BETWEEN 0 AND 100);
 	CREATE TABLE people (name text, team text, weight int);
 	INSERT INTO people VALUES ('Ann', 'red', 1), ('ann', 'blue', 2), ('Zoë', 'red', 3), ('Zoë', NULL, 4), ('', 'none', 5);
 	CREATE TABLE tiers (tier text, least int);
@@ -344,6 +358,17 @@ $node->safe_psql('postgres', encode('UTF-8', qq{
 	CREATE VIEW plain.loud_events AS $loud;
 	SET search_path = public;
 	CREATE TABLE plain.outcome (name text, kept bigint, batch bigint, wanted bigint, differences text);}));
+
+# Under this collation, ann equals Ann.
+if ($node->safe_psql('postgres', q{SELECT count(*) > 0 FROM pg_collation WHERE collprovider = 'i'}) eq 't')
+{
+	$node->safe_psql('postgres',
+		q{CREATE COLLATION fuzzy (provider = icu, locale = 'und-u-ks-level2', deterministic = false)});
+}
+else
+{
+	@names = grep { $_ ne 'collated_key' } @names;
+}
 
 sub create_rollups
 {

@@ -1,0 +1,262 @@
+# An offset has one owner at a time.  Whoever moves it, with the counts or
+# without, whoever locks what the worker needs, whatever a database or a role
+# has set: nothing is counted twice, nothing is left out, and the worker goes on
+# by itself.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StreamCount::Kafka;
+use StreamCount::Load;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
+
+my $rate = 500;
+my $kafka = StreamCount::Kafka->new->start;
+$kafka->create_topic('tweets', 2);
+
+my $node = StreamCount::Node->new('fenced');
+$node->init(brokers => $kafka->bootstrap, conf => "log_statement = none\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+$node->create_tweets_stream;
+$node->create_hashtags_rollup;
+my $load = StreamCount::Load->start($kafka, 'tweets', rate => $rate, partitions => 2);
+
+sub position
+{
+	my ($rollup) = @_;
+
+	return "(SELECT coalesce(sum(next_offset), 0) FROM streamcount.progress WHERE rollup = '$rollup'::regclass)";
+}
+
+# It counts on, from here on, and what it has counted is exact.
+sub goes_on_exactly
+{
+	my ($rollup, $name, %args) = @_;
+	my $dbname = $args{dbname} // 'postgres';
+	my $from = $node->safe_psql($dbname, 'SELECT ' . position($rollup));
+
+	$node->wait_for_sql('SELECT ' . position($rollup) . " > $from + $rate / 5", 't',
+		timeout => 30, dbname => $dbname);
+	my $differences = $node->differences($kafka, 'tweets', name => $rollup, dbname => $dbname);
+	ok($differences eq '', "$name: it goes on, and is exact") or diag substr $differences, 0, 2000;
+	return;
+}
+
+$node->wait_for_sql('SELECT ' . position('hashtags') . " > 3 * $rate", 't');
+
+# ---------------------------------------------------------------------
+# Somebody moves the offsets
+# ---------------------------------------------------------------------
+
+# The rollup begins anew at these offsets.  Progress first, as it is the worker
+# that locks the rows of data in an order of its own.
+sub begin_at
+{
+	my ($offset, $pause) = @_;
+
+	return qq{
+		BEGIN;
+		SELECT count(*) FROM (SELECT FROM streamcount.rollup_progress
+			WHERE rollup = 'hashtags'::regclass AND partition >= 0 ORDER BY partition FOR UPDATE) locked;
+		SELECT pg_sleep($pause);
+		UPDATE streamcount.rollup_progress SET start_offset = $offset, next_offset = $offset
+			WHERE rollup = 'hashtags'::regclass AND partition >= 0;
+		DELETE FROM hashtags_data WHERE hashtag IS NOT NULL;
+		COMMIT};
+}
+
+my $log = $node->log_size;
+for my $i (1 .. 5)
+{
+	sleep rand 0.3;
+	$node->safe_psql('postgres', begin_at(100 * $i, 0));
+	goes_on_exactly('hashtags', "offsets moved back, $i");
+}
+$node->safe_psql('postgres', begin_at(50, 1.5));
+goes_on_exactly('hashtags', 'offsets moved back by a transaction that takes its time');
+# Meanwhile the topic grows: ahead is not beyond its end.
+$node->safe_psql('postgres', begin_at('next_offset + 100', 1.5));
+goes_on_exactly('hashtags', 'offsets moved ahead');
+cmp_ok($node->log_count(qr/moved by somebody else/, $log), '>', 0, 'the fence was needed, and says so');
+
+# ---------------------------------------------------------------------
+# A second worker: it counts the same messages and commits first
+# ---------------------------------------------------------------------
+
+$node->safe_psql('postgres', q{
+	CREATE FOREIGN TABLE raw (
+		text text, created_at timestamptz,
+		part integer OPTIONS (metadata 'partition'), pos bigint OPTIONS (metadata 'offset'))
+	SERVER streamcount OPTIONS (topic 'tweets')});
+
+my $second_worker = q{
+	BEGIN;
+	SELECT count(*) FROM (SELECT FROM streamcount.rollup_progress
+		WHERE rollup = 'hashtags'::regclass AND partition >= 0 ORDER BY partition FOR UPDATE) locked;
+	CREATE TEMP TABLE batch ON COMMIT DROP AS
+		SELECT raw.* FROM raw JOIN streamcount.rollup_progress ON part = partition AND pos >= next_offset
+		WHERE rollup = 'hashtags'::regclass;
+	INSERT INTO hashtags_data AS d (hashtag, "interval", mentions)
+		SELECT hashtag, w.interval, count(*)
+		FROM batch, streamcount.hashtags(text) AS hashtag, streamcount.windows(created_at, '{day,ALL}') AS w
+		GROUP BY 1, 2 ORDER BY 1, 2
+		ON CONFLICT (hashtag, "interval") DO UPDATE SET mentions = d.mentions + excluded.mentions;
+	UPDATE streamcount.rollup_progress p SET next_offset = b.last + 1
+		FROM (SELECT part, max(pos) AS last FROM batch GROUP BY part) b
+		WHERE p.rollup = 'hashtags'::regclass AND p.partition = b.part;
+	SELECT count(*) > 0 FROM batch;
+	COMMIT};
+
+$log = $node->log_size;
+my $overtaken = 0;
+for my $i (1 .. 10)
+{
+	sleep rand 0.3;
+	my ($status, $out, $err) = $node->psql('postgres', $second_worker);
+
+	$status == 0 or die "the second worker failed: $err";
+	$overtaken++ if $out =~ /^t$/m;
+	goes_on_exactly('hashtags', "a second worker, $i");
+}
+cmp_ok($overtaken, '>', 0, "the second worker came first $overtaken times of 10");
+cmp_ok($node->log_count(qr/moved by somebody else/, $log), '>', 0, 'and the first found the offsets moved');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'none of it needs a person');
+
+# ---------------------------------------------------------------------
+# Somebody locks a rollup
+# ---------------------------------------------------------------------
+
+$node->create_hashtags_rollup(name => 'others', granularities => 'hour,ALL');
+$node->wait_for_sql('SELECT ' . position('others') . ' >= ' . position('hashtags'), 't');
+my $locker = $node->background_psql('postgres');
+my $begin = time;
+$locker->query_safe('BEGIN; LOCK TABLE hashtags_data IN ACCESS EXCLUSIVE MODE');
+$node->wait_for_sql(
+	q{SELECT DISTINCT state, reason <> '' FROM streamcount.progress WHERE rollup = 'hashtags'::regclass},
+	'blocked|t', timeout => 30);
+pass('a rollup whose table is locked is blocked');
+my $stands = $node->safe_psql('postgres', 'SELECT ' . position('hashtags'));
+my $from = $node->safe_psql('postgres', 'SELECT ' . position('others'));
+$node->wait_for_sql('SELECT ' . position('others') . " > $from + 4 * $rate", 't', timeout => 30);
+pass('another rollup of the stream goes on');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.progress'
+			. " WHERE rollup = 'others'::regclass AND state NOT IN ('running', 'catching_up', 'idle')"),
+	'0', 'and is not blocked');
+like($node->safe_psql('postgres', 'SELECT rollup, state FROM streamcount.problems'),
+	qr/^hashtags\|blocked$/, 'the one that is blocked is the one that is shown');
+sleep 0.05 while time < $begin + 10;
+is($node->safe_psql('postgres', 'SELECT ' . position('hashtags')), $stands, 'it has stood still');
+$begin = time;
+$node->safe_psql('postgres', 'CREATE DATABASE unrelated');
+$node->safe_psql('postgres', 'DROP DATABASE unrelated');
+cmp_ok(time - $begin, '<', 5, 'a worker that waits for a lock is in no way of other databases');
+$locker->query_safe('COMMIT');
+$locker->quit;
+goes_on_exactly('hashtags', 'the lock is gone');
+my $differences = $node->differences($kafka, 'tweets', name => 'others', granularities => 'hour,ALL');
+ok($differences eq '', 'and so is the other one') or diag substr $differences, 0, 2000;
+$node->wait_for_sql('SELECT count(*), count(apart) FROM streamcount.stat_workers', '1|0', timeout => 60);
+pass('they are served together again');
+goes_on_exactly('hashtags', 'together again');
+
+# Rows, too, may be locked.
+$locker = $node->background_psql('postgres');
+$locker->query_safe(q{BEGIN; SELECT count(*) FROM
+	(SELECT FROM hashtags_data WHERE hashtag IS NOT NULL FOR UPDATE) locked});
+$node->wait_for_sql(q{SELECT DISTINCT state FROM streamcount.progress WHERE rollup = 'hashtags'::regclass},
+	'blocked', timeout => 30);
+$from = $node->safe_psql('postgres', 'SELECT ' . position('others'));
+$node->wait_for_sql('SELECT ' . position('others') . " > $from + $rate", 't', timeout => 30);
+pass('rows that are locked block one rollup alone');
+$locker->query_safe('ROLLBACK');
+$locker->quit;
+goes_on_exactly('hashtags', 'the rows are free');
+
+# A stop does not wait for anybody's lock.
+$locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE hashtags_data IN ACCESS EXCLUSIVE MODE');
+$node->wait_for_sql(q{SELECT DISTINCT state FROM streamcount.progress WHERE rollup = 'hashtags'::regclass},
+	'blocked', timeout => 30);
+$begin = time;
+$node->stop('fast');
+cmp_ok(time - $begin, '<', 1, 'a fast stop, while a worker waits for a lock, takes less than a second');
+eval { $locker->quit };
+$node->start;
+goes_on_exactly('hashtags', 'stopped while it was blocked');
+
+# ---------------------------------------------------------------------
+# Settings of a database and of roles
+# ---------------------------------------------------------------------
+
+$node->safe_psql('postgres', 'CREATE DATABASE hostile');
+$node->safe_psql('postgres', 'CREATE ROLE somebody');
+$node->safe_psql('hostile', 'CREATE EXTENSION streamcount');
+$node->create_tweets_stream(dbname => 'hostile');
+$node->create_hashtags_rollup(dbname => 'hostile');
+$node->safe_psql('hostile', q{
+	ALTER FOREIGN TABLE tweets OWNER TO somebody;
+	GRANT USAGE ON FOREIGN SERVER streamcount TO somebody;
+	GRANT CREATE ON SCHEMA public TO somebody;
+	ALTER VIEW hashtags OWNER TO somebody;
+	ALTER VIEW hashtags_query OWNER TO somebody;
+	ALTER TABLE hashtags_data OWNER TO somebody;
+	CREATE SCHEMA evil;
+	CREATE FUNCTION evil.never(bigint, bigint) RETURNS boolean LANGUAGE sql RETURN false;
+	CREATE OPERATOR evil.= (FUNCTION = evil.never, LEFTARG = bigint, RIGHTARG = bigint);
+	CREATE FUNCTION evil.count(bigint) RETURNS bigint LANGUAGE sql RETURN 7;
+	GRANT USAGE ON SCHEMA evil TO PUBLIC});
+goes_on_exactly('hashtags', 'before the settings', dbname => 'hostile');
+
+my %setting = (
+	statement_timeout => '1ms',
+	lock_timeout => '1ms',
+	idle_in_transaction_session_timeout => '1ms',
+	default_transaction_read_only => 'on',
+	default_transaction_isolation => 'serializable',
+	default_transaction_deferrable => 'on',
+	search_path => 'evil, pg_catalog',
+	session_replication_role => 'replica',
+	row_security => 'off',
+	role => 'somebody',
+	DateStyle => "'SQL, DMY'",
+	TimeZone => "'Asia/Kathmandu'");
+my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
+for my $whose ('DATABASE hostile', "ROLE $superuser", "ROLE $superuser IN DATABASE hostile", 'ROLE somebody')
+{
+	for my $name (sort keys %setting)
+	{
+		next if $name eq 'role' && $whose =~ /^ROLE/;
+		$node->safe_psql('template1', "SET SESSION AUTHORIZATION DEFAULT; ALTER $whose SET $name = $setting{$name}");
+	}
+}
+
+# The sessions that ask are not to suffer from it.
+$ENV{PGOPTIONS} = join ' ', map { "-c $_" } qw(statement_timeout=0 lock_timeout=0
+  idle_in_transaction_session_timeout=0 default_transaction_read_only=off search_path=public
+  default_transaction_deferrable=off DateStyle=ISO TimeZone=UTC role=none);
+my $worker = $node->safe_psql('hostile', 'SELECT pid FROM streamcount.stat_workers');
+$node->safe_psql('hostile', "SELECT pg_terminate_backend($worker)");
+$node->wait_for_sql("SELECT count(*) FROM streamcount.stat_workers WHERE pid <> $worker", '1', dbname => 'hostile');
+goes_on_exactly('hashtags', 'hostile settings', dbname => 'hostile');
+is($node->safe_psql('hostile', 'SELECT failures FROM streamcount.live_units()'), '0', 'without a new try');
+
+# ---------------------------------------------------------------------
+
+ok($load->goes_on, 'the load went on through all of it');
+$load->stop;
+$node->wait_for_rollup($kafka, 'tweets');
+$node->wait_for_rollup($kafka, 'tweets', dbname => 'hostile');
+is($node->log_count(qr/was terminated by signal|PANIC|TRAP:|deadlock detected/), 0, 'no crash, no deadlock');
+$node->stop('fast');
+$kafka->stop;
+done_testing();
