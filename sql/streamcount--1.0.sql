@@ -399,6 +399,8 @@ CREATE VIEW streamcount.progress AS
 				THEN 'streamcount is not in shared_preload_libraries'
 			WHEN u.pid IS NULL AND NOT pg_catalog.current_setting('streamcount.enabled')::boolean
 				THEN 'streamcount.enabled is off'
+			WHEN u.pid IS NULL AND pg_catalog.pg_is_in_recovery()
+				THEN 'the server is a standby'
 			ELSE u.reason
 		END AS reason,
 		COALESCE(p.hint, s.hint) AS hint,
@@ -441,6 +443,8 @@ CREATE VIEW streamcount.rollups AS
 							THEN 'streamcount is not in shared_preload_libraries'
 						WHEN u.pid IS NULL AND NOT pg_catalog.current_setting('streamcount.enabled')::boolean
 							THEN 'streamcount.enabled is off'
+						WHEN u.pid IS NULL AND pg_catalog.pg_is_in_recovery()
+							THEN 'the server is a standby'
 						ELSE u.reason END,
 					s.hint
 				FROM (SELECT 1) AS one
@@ -471,6 +475,7 @@ CREATE VIEW streamcount.problems AS
 		END AS statement
 	FROM streamcount.rollups r
 	WHERE r.state OPERATOR(pg_catalog.=) ANY ('{halted,down,blocked,stalled,connecting}'::text[])
+		AND NOT (r.state OPERATOR(pg_catalog.=) 'down' AND pg_catalog.pg_is_in_recovery())
 		-- A worker that starts anew, as it does after any change, is no problem.
 		AND NOT (r.state OPERATOR(pg_catalog.=) 'connecting' AND r.reason OPERATOR(pg_catalog.=) '')
 		AND NOT (r.state OPERATOR(pg_catalog.=) 'down' AND r.since IS NOT NULL

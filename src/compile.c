@@ -355,6 +355,13 @@ columns_read(const ScStreamPlace *place)
 	{
 		AttrNumber	attnum = i + FirstLowInvalidHeapAttributeNumber;
 
+		/* tableoid alone says the same of a message, whoever reads it */
+		if (attnum < 0 && attnum != TableOidAttributeNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot keep a query with system column \"%s\" of its stream in a rollup",
+							NameStr(SystemAttributeDefinition(attnum)->attname)),
+					 errhint("A message is named by its partition and offset, see the option \"metadata\" of columns.")));
 		if (attnum > 0)
 			columns = bms_add_member(columns, attnum);
 		else if (attnum == 0)

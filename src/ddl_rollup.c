@@ -14,6 +14,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -91,7 +92,7 @@ typedef struct Dropped
 	"  AND o.objsubid OPERATOR(pg_catalog.=) 0" \
 	"  AND (o.objid OPERATOR(pg_catalog.=) c.rollup OR o.objid OPERATOR(pg_catalog.=) c.query" \
 	"   OR o.objid OPERATOR(pg_catalog.=) c.data)" \
-	" GROUP BY 1, 2, 3"
+	" GROUP BY 1, 2, 3 ORDER BY 3"
 
 static Oid
 oid_field(uint64 row, int column)
@@ -169,6 +170,11 @@ streamcount_objects_dropped(PG_FUNCTION_ARGS)
 	sc_identity_enter_owner(&saved);
 	SPI_connect();
 	dropped = read_dropped(&n);
+
+	/* Data before progress, as a flush takes them: else each waits for the other. */
+	for (uint64 i = 0; i < n; i++)
+		if (dropped[i].view_dropped)
+			LockRelationOid(dropped[i].data, AccessExclusiveLock);
 	for (uint64 i = 0; i < n; i++)
 		forget(dropped[i].rollup);
 	for (uint64 i = 0; i < n; i++)

@@ -36,13 +36,21 @@
 #include "execute.h"
 #include "identity.h"
 
+/*
+ * A view below the query may have been replaced since the messages were
+ * decoded: a column that it reads only now would be NULL in all of them.
+ */
 static ScCompiled *
-compile(const ScRollup *rollup)
+compile(const ScRollup *rollup, const Bitmapset *columns)
 {
 	Relation	view = table_open(rollup->query, AccessShareLock);
 	ScCompiled *compiled = sc_compile(get_view_query(view));
 
 	table_close(view, NoLock);
+	if (!bms_equal(compiled->columns, columns))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("query of rollup %s reads other columns than before", rollup->name)));
 	return compiled;
 }
 
@@ -169,25 +177,25 @@ run(const char *sql, const ScRollup *rollup)
 }
 
 uint64
-sc_execute_merge(const ScRollup *rollup)
+sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 {
 	ScIdentity	saved;
 	uint64		rows;
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
-	rows = run(merge_statement(rollup, compile(rollup)), rollup);
+	rows = run(merge_statement(rollup, compile(rollup, columns)), rollup);
 	sc_identity_leave(&saved);
 	return rows;
 }
 
 void
-sc_execute_select(const ScRollup *rollup)
+sc_execute_select(const ScRollup *rollup, const Bitmapset *columns)
 {
 	ScIdentity	saved;
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
-	(void) run(pg_get_querydef(compile(rollup)->states, false), rollup);
+	(void) run(pg_get_querydef(compile(rollup, columns)->states, false), rollup);
 	sc_identity_leave(&saved);
 }

@@ -15,9 +15,10 @@
 /*
  * Both act as the rollup's owner, over the batch in hand, inside the
  * caller's transaction: one merges into the data table and returns how many
- * rows it wrote, the other only runs the query.
+ * rows it wrote, the other only runs the query.  The batch has the columns
+ * of the stream that are given: an ERROR where the query reads others.
  */
-extern uint64 sc_execute_merge(const ScRollup *rollup);
-extern void sc_execute_select(const ScRollup *rollup);
+extern uint64 sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns);
+extern void sc_execute_select(const ScRollup *rollup, const Bitmapset *columns);
 
 #endif							/* SC_EXECUTE_H */

@@ -25,6 +25,8 @@
 
 /* How long a lock may hold up the rollups that are served together. */
 #define LOCK_WAIT "1s"
+/* And one that is alone, until it looks whether it still is. */
+#define LOCK_WAIT_ALONE "5s"
 
 /* A joined table that changes between search and merge can fail it again. */
 #define CAREFUL_TRIES 3
@@ -132,24 +134,31 @@ send_apart(ScServed *served, ScTask *task, const ErrorData *edata)
 	return true;
 }
 
-/* Nobody else waits: wait as long as it takes, and say so. */
-static void
-wait_for_lock(ScTask *task, const ErrorData *edata)
-{
-	sc_stats_worker_state(SC_STATE_BLOCKED, edata->message);
-	ereport(LOG,
-			(errmsg("rollup %s waits for a lock", task ? task->rollup->name : "(any)"),
-			 errhint("The view pg_locks shows who holds it.")));
-	set_lock_timeout("0");
-}
-
-/* Offsets that somebody moved are read again by the next worker. */
+/* What was changed by somebody else is read again by the next worker. */
 static void
 start_anew(const char *reason)
 {
 	ereport(LOG, (errmsg("streamcount worker starts anew: %s", reason)));
 	sc_stats_worker_will_restart(reason);
 	proc_exit(0);
+}
+
+/*
+ * Nobody else waits: wait as long as it takes, and say so once.  But a rollup
+ * that has come to this unit meanwhile is not to wait, too.
+ */
+static void
+wait_for_lock(const ScServed *served, const ScTask *task, bool *waits)
+{
+	if (*waits && sc_unit_changed(served))
+		start_anew("its definition was changed while it waited for a lock");
+	if (!*waits)
+		ereport(LOG,
+				(errmsg("rollup %s waits for a lock", task ? task->rollup->name : "(any)"),
+				 errhint("The view pg_locks shows who holds it.")));
+	*waits = true;
+	sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock that it needs");
+	set_lock_timeout(LOCK_WAIT_ALONE);
 }
 
 /*
@@ -183,7 +192,7 @@ careful(ScServed *served, ScTask *task, ErrorData **edata)
 }
 
 static void
-remedy(ScServed *served, const ScFlush *flush, ErrorData *edata)
+remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 {
 	ScTask	   *task = flush->current;
 	Remedy		what = remedy_for(edata, flush->merging);
@@ -200,7 +209,7 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata)
 			break;
 		case REMEDY_WAIT:
 			if (task == NULL || !send_apart(served, task, edata))
-				wait_for_lock(task, edata);
+				wait_for_lock(served, task, waits);
 			return;
 		case REMEDY_RETRY:
 			if (!flush->merging && edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
@@ -274,6 +283,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	ScFlush		flush = {.stream = served->unit.stream, .way = served->way,
 	.tasks = served->tasks, .ends = ends, .stale = stale};
 	int			tries = 0;
+	bool		waits = false;
 	ErrorData  *edata;
 	bool		current;
 
@@ -288,9 +298,11 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (++tries == MAX_TRIES)
+		/* A lock may take any number of them. */
+		if (!waits && ++tries == MAX_TRIES)
 			ReThrowError(edata);
-		remedy(served, &flush, edata);
+		remedy(served, &flush, edata, &waits);
+		FreeErrorData(edata);
 	}
 	if (current)
 	{

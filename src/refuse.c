@@ -14,6 +14,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
@@ -302,6 +303,9 @@ refuse_nullable(Node *node, int rtindex)
 			refuse("its stream on the nullable side of an outer join",
 				   "A row without a match in this batch may have one in another.",
 				   "Put the stream on the other side of the join.");
+		if ((left || right) && join->alias)
+			refuse("its stream inside a join that has an alias", NULL,
+				   "Give aliases to the sides of the join instead.");
 		return left || right;
 	}
 }
@@ -397,6 +401,10 @@ sc_refuse_find_stream(Query *query)
 		place->rtindexes = lappend_int(place->rtindexes, rtindex);
 		if (found->rtekind == RTE_RELATION && found->relkind != RELKIND_VIEW)
 		{
+			if (found->inh && has_subclass(found->relid))
+				refuse("a stream that has child tables",
+					   "Their rows would be counted anew with every batch.",
+					   "Write FROM ONLY, or drop the child tables.");
 			place->stream = found->relid;
 			return place;
 		}

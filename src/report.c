@@ -17,6 +17,7 @@
 
 static ScState last_state = SC_STATE_DOWN;
 static bool last_needs_look = false;
+static TimestampTz reported_at = 0;
 
 static bool
 needs_look(ScState state)
@@ -43,6 +44,18 @@ bool
 sc_report_in_trouble(void)
 {
 	return last_needs_look;
+}
+
+/*
+ * What was busy when it was last shown may be idle by now: in how many
+ * milliseconds to show it again, or -1.
+ */
+long
+sc_report_due(TimestampTz now)
+{
+	if (last_state != SC_STATE_RUNNING && last_state != SC_STATE_CATCHING_UP)
+		return -1;
+	return Max(0, RUNNING_MS + 1 - TimestampDifferenceMilliseconds(reported_at, now));
 }
 
 static ScState
@@ -120,5 +133,6 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 			put_part(served, task, &task->parts[i], end_request, now);
 	}
 	sc_report_state(served, summary(served, now), "");
+	reported_at = now;
 	sc_stats_broadcast();
 }

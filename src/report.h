@@ -18,6 +18,9 @@ extern void sc_report_state(const ScServed *served, ScState state, const char *r
 /* Is the last state that was reported one that needs a look? */
 extern bool sc_report_in_trouble(void);
 
+/* In how many milliseconds what is shown has to be shown again, or -1. */
+extern long sc_report_due(TimestampTz now);
+
 /* Derive the state from the positions, unless the brokers are not there. */
 extern void sc_report_progress(const ScServed *served, uint64 end_request);
 

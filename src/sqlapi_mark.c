@@ -46,7 +46,7 @@ check_length(FunctionCallInfo fcinfo)
 			continue;
 		if (lengths[i] == -1)
 			bytes += toast_raw_datum_size(PG_GETARG_DATUM(i)) - VARHDRSZ;
-		else
+		else if (lengths[i] == -2)
 			bytes += strlen(DatumGetCString(PG_GETARG_DATUM(i)));
 	}
 	if (bytes > SC_MAX_KEY_BYTES)

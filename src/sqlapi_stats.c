@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -162,6 +163,7 @@ streamcount_preloaded(PG_FUNCTION_ARGS)
 
 typedef struct Waiting
 {
+	MemoryContext cx;			/* the whole wait; each look has its own */
 	Oid			relid;
 	ScRollup   *rollup;
 	uint64		request;		/* number of our question for the ends; 0: not asked */
@@ -222,6 +224,8 @@ check_unit(const Waiting *w, TimestampTz started)
 		cannot_wait(w->rollup, "down", "streamcount is not in shared_preload_libraries.");
 	if (!sc_enabled)
 		cannot_wait(w->rollup, "down", "streamcount.enabled is off.");
+	if (RecoveryInProgress())
+		cannot_wait(w->rollup, "down", "The server is a standby.");
 	if (find_unit(w, &info))
 		return;
 	if (info.failures > 1 ||
@@ -235,10 +239,10 @@ read_answer(Waiting *w)
 {
 	List	   *lives = sc_stats_live_list();
 	ListCell   *lc;
+	int32	   *partitions = palloc(sizeof(int32) * (list_length(lives) + 1));
+	int64	   *ends = palloc(sizeof(int64) * (list_length(lives) + 1));
 	int			n = 0;
 
-	w->partitions = palloc(sizeof(int32) * (list_length(lives) + 1));
-	w->ends = palloc(sizeof(int64) * (list_length(lives) + 1));
 	foreach(lc, lives)
 	{
 		ScLive	   *live = lfirst(lc);
@@ -247,11 +251,16 @@ read_answer(Waiting *w)
 			continue;
 		if (live->end_request < w->request)
 			return;
-		w->partitions[n] = live->partition;
-		w->ends[n++] = live->end_offset;
+		partitions[n] = live->partition;
+		ends[n++] = live->end_offset;
 	}
-	if (n > 0)
-		w->nends = n;
+	if (n == 0)
+		return;
+	w->partitions = MemoryContextAlloc(w->cx, sizeof(int32) * n);
+	w->ends = MemoryContextAlloc(w->cx, sizeof(int64) * n);
+	memcpy(w->partitions, partitions, sizeof(int32) * n);
+	memcpy(w->ends, ends, sizeof(int64) * n);
+	w->nends = n;
 }
 
 static bool
@@ -282,7 +291,9 @@ ask_or_look(Waiting *w)
 Datum
 streamcount_wait(PG_FUNCTION_ARGS)
 {
-	Waiting		w = {.relid = PG_GETARG_OID(0), .nends = -1};
+	Waiting		w = {.cx = CurrentMemoryContext, .relid = PG_GETARG_OID(0), .nends = -1};
+	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext, "streamcount wait",
+											   ALLOCSET_DEFAULT_SIZES);
 	TimestampTz started = GetCurrentTimestamp();
 	TimestampTz deadline;
 	AclResult	acl = pg_class_aclcheck(w.relid, GetUserId(), ACL_SELECT);
@@ -297,6 +308,8 @@ streamcount_wait(PG_FUNCTION_ARGS)
 	{
 		TimestampTz now;
 
+		MemoryContextReset(look);
+		MemoryContextSwitchTo(look);
 		check_durable_state(&w);
 		check_unit(&w, started);
 		if (ask_or_look(&w))
@@ -307,5 +320,7 @@ streamcount_wait(PG_FUNCTION_ARGS)
 		sc_stats_wait(Min(TimestampDifferenceMilliseconds(now, deadline) + 1, 500));
 	}
 	sc_stats_wait_end();
+	MemoryContextSwitchTo(w.cx);
+	MemoryContextDelete(look);
 	PG_RETURN_BOOL(w.nends >= 0 && has_arrived(&w));
 }

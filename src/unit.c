@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "common/hashfn.h"
+#include "storage/lmgr.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -269,6 +270,8 @@ sc_unit_load(const ScUnit *unit, MemoryContext cx)
 		end_reading();
 		return NULL;
 	}
+	if (!ConditionalLockRelationOid(unit->stream, AccessShareLock))
+		sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock on its stream");
 	halts = read_definitions(served);
 	end_reading();
 	if (served->rollups == NIL)
@@ -320,7 +323,10 @@ sc_unit_changed(const ScServed *served)
 
 	start_reading();
 	old = MemoryContextSwitchTo(scratch);
-	if (exists(&served->unit))
+	/* Who has locked it has not committed a change, so there is none yet. */
+	if (!ConditionalLockRelationOid(served->unit.stream, AccessShareLock))
+		changed = false;
+	else if (exists(&served->unit))
 	{
 		ScStream   *stream = sc_stream_load(served->unit.stream, true, scratch);
 		List	   *rollups = load_rollups(&served->unit, scratch);

@@ -84,7 +84,7 @@ executor_merge(ScWay *way, ScTask *task)
 	if (!shows_anything(task, 0, nrows))
 		return;
 	sc_batch_take(w->batch, 0, nrows, task->shown, task->marked);
-	task->rows_written = sc_execute_merge(task->rollup);
+	task->rows_written = sc_execute_merge(task->rollup, task->columns);
 	sc_batch_put_down();
 	sc_judge_marks(task, w->batch);
 }
@@ -121,7 +121,7 @@ try_rows(ExecutorWay *w, ScTask *task, int first, int end)
 	sc_batch_take(w->batch, first, end, task->shown, task->marked);
 	PG_TRY();
 	{
-		sc_execute_select(task->rollup);
+		sc_execute_select(task->rollup, task->columns);
 		sc_batch_put_down();
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);

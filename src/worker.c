@@ -322,7 +322,10 @@ static long
 idle_time(const Worker *w, TimestampTz now)
 {
 	long		timeout = w->served->restoring ? RESTORE_RECHECK_MS : look_interval(w);
+	long		report_due = sc_report_due(now);
 
+	if (report_due >= 0)
+		timeout = Min(timeout, report_due);
 	if (sc_stats_end_request() != w->end_answered)
 		return QUESTION_PAUSE_MS;
 	if (sc_arrivals_pending(w->served))
@@ -357,6 +360,8 @@ turn(Worker *w)
 		flush(w);
 	if (taken == 0)
 		ask_around(w, now);
+	if (sc_report_due(now) == 0)
+		sc_report_progress(w->served, w->end_answered);
 	if (taken == 0 && may_join(w))
 		finish(w);
 	return taken > 0;

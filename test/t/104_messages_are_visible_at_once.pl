@@ -103,7 +103,8 @@ sub transactions_and_wal
 		SELECT pg_snapshot_xmax(pg_current_snapshot()), pg_current_wal_insert_lsn() - '0/0'});
 }
 
-$node->wait_for_sql("SELECT DISTINCT state FROM streamcount.progress", 'idle');
+ok(eval { $node->wait_for_sql('SELECT DISTINCT state FROM streamcount.progress', 'idle', timeout => 15) },
+	'soon after the last message the state is idle') or diag $@;
 $node->safe_psql('postgres', 'CHECKPOINT');
 
 my ($worker) = $node->pids_of('worker');
