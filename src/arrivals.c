@@ -269,7 +269,7 @@ take_one(ScServed *served, ScSource *source, const ScFetch *fetch, TimestampTz n
 }
 
 int
-sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now)
+sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now, bool *drained)
 {
 	static ScFetch entries[TAKE];
 	int			n = sc_source_poll(source, entries, TAKE);
@@ -278,6 +278,7 @@ sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now)
 		take_one(served, source, &entries[i], now);
 	if (n > 0)
 		sc_source_release(source);
+	*drained = n < TAKE;
 	return n;
 }
 

@@ -19,8 +19,12 @@ extern void sc_arrivals_assign(ScServed *served, ScSource *source);
 /* Serve events: they change the state that is shown, and nothing else. */
 extern void sc_arrivals_events(ScServed *served, ScSource *source);
 
-/* Take what is there into the unit's way; how many entries. */
-extern int	sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now);
+/*
+ * Take what is there into the unit's way; how many entries, and whether no
+ * more has arrived so far.
+ */
+extern int	sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now,
+							 bool *drained);
 
 /* Is there anything that a flush would write? */
 extern bool sc_arrivals_pending(const ScServed *served);

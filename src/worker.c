@@ -342,7 +342,8 @@ static bool
 turn(Worker *w)
 {
 	TimestampTz now;
-	int			taken = 0;
+	int			taken;
+	bool		drained;
 	bool		full;
 
 	serve_interrupts(w);
@@ -351,15 +352,16 @@ turn(Worker *w)
 	if (w->source == NULL)
 		return false;
 	/* In this order: taking drains the pipe that also tells of events. */
-	taken = sc_arrivals_take(w->served, w->source, now);
+	taken = sc_arrivals_take(w->served, w->source, now, &drained);
 	sc_arrivals_events(w->served, w->source);
 	answer_wait(w);
 	full = w->served->way->methods->memory(w->served->way) >= (Size) sc_batch_mem * 1024;
-	if (full || (sc_arrivals_pending(w->served) && taken == 0 &&
+
+	/* While there is more to take than we can, larger batches take less time. */
+	if (full || (drained && sc_arrivals_pending(w->served) &&
 				 TimestampDifferenceExceeds(w->flushed_at, now, sc_flush_interval)))
 		flush(w);
-	if (taken == 0)
-		ask_around(w, now);
+	ask_around(w, now);
 	if (sc_report_due(now) == 0)
 		sc_report_progress(w->served, w->end_answered);
 	if (taken == 0 && may_join(w))

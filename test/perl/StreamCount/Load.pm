@@ -52,6 +52,15 @@ sub goes_on
 	  && StreamCount::Broker::is_running($self->{producer});
 }
 
+# No more messages, delivered or not.
+sub abandon
+{
+	my ($self) = @_;
+
+	StreamCount::Broker::end($self->{$_}, 'KILL', 10) for qw(writer producer);
+	return;
+}
+
 # No more messages; returns when the broker has all that were written.
 sub stop
 {
