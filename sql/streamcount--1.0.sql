@@ -312,12 +312,12 @@ COMMENT ON EVENT TRIGGER streamcount_objects_dropped IS
 CREATE FUNCTION streamcount.views_changed() RETURNS event_trigger
 	AS 'MODULE_PATHNAME', 'streamcount_views_changed' LANGUAGE C;
 COMMENT ON FUNCTION streamcount.views_changed() IS
-	'event trigger: refuses to replace the defining query of a rollup';
+	'event trigger: refuses to replace the defining query of a rollup, and halts those that read a replaced view';
 CREATE EVENT TRIGGER streamcount_views_changed ON ddl_command_end
-	WHEN TAG IN ('CREATE VIEW')
+	WHEN TAG IN ('CREATE VIEW', 'CREATE RULE')
 	EXECUTE FUNCTION streamcount.views_changed();
 COMMENT ON EVENT TRIGGER streamcount_views_changed IS
-	'refuses to replace the defining query of a rollup';
+	'refuses to replace the defining query of a rollup, and halts those that read a replaced view';
 
 -- ---------------------------------------------------------------------
 -- What is seen
@@ -356,6 +356,9 @@ CREATE VIEW streamcount.visible_rollups WITH (security_barrier) AS
 	SELECT c.rollup, c.query, c.data, c.stream, c.start_at, c.settings,
 		v.relowner AS owner_oid,
 		pg_catalog.pg_has_role(v.relowner, 'USAGE') AS is_owner,
+		-- A reason may quote what was in a message.
+		pg_catalog.pg_has_role(v.relowner, 'USAGE')
+			OR pg_catalog.pg_has_role('pg_monitor', 'USAGE') AS may_see_reason,
 		(SELECT o.option_value
 			FROM pg_catalog.pg_foreign_table f,
 				LATERAL pg_catalog.pg_options_to_table(f.ftoptions) AS o
@@ -393,6 +396,7 @@ CREATE VIEW streamcount.progress AS
 			ELSE u.since
 		END AS since,
 		CASE
+			WHEN NOT r.may_see_reason THEN NULL
 			WHEN p.state IS NOT NULL THEN p.reason
 			WHEN s.state IS NOT NULL THEN s.reason
 			WHEN u.pid IS NULL AND NOT streamcount.preloaded()
@@ -438,7 +442,8 @@ CREATE VIEW streamcount.rollups AS
 				WHERE p.rollup OPERATOR(pg_catalog.=) r.rollup
 				UNION ALL
 				SELECT COALESCE(s.state, u.state, 'down'), COALESCE(s.since, u.since),
-					CASE WHEN s.state IS NOT NULL THEN s.reason
+					CASE WHEN NOT r.may_see_reason THEN NULL
+						WHEN s.state IS NOT NULL THEN s.reason
 						WHEN u.pid IS NULL AND NOT streamcount.preloaded()
 							THEN 'streamcount is not in shared_preload_libraries'
 						WHEN u.pid IS NULL AND NOT pg_catalog.current_setting('streamcount.enabled')::boolean

@@ -210,28 +210,39 @@ corrupt(ScServed *served, const ScPosition *position, const char *text)
 				   "Repair the topic and run streamcount.resume(), or go on behind it by streamcount.skip_to().");
 }
 
-static void
-fault(ScServed *served, ScSource *source, const ScFetch *fetch, const ScPosition *position)
+void
+sc_arrivals_meet_fault(ScServed *served, ScSource *source)
 {
-	switch (fetch->kind)
+	ScPosition *position = sc_unit_position(served, served->fault_partition);
+
+	switch (served->fault)
 	{
 		case SC_FETCH_OUT_OF_RANGE:
 			out_of_range(served, source, position);
 			break;
 		case SC_FETCH_CORRUPT:
-			corrupt(served, position, fetch->text);
+			corrupt(served, position, served->fault_text);
 			break;
 		case SC_FETCH_TOPIC_MISSING:
 		case SC_FETCH_DENIED:
-			sc_report_state(served, SC_STATE_STALLED, fetch->text);
-			start_anew(fetch->text);
+			sc_report_state(served, SC_STATE_STALLED, served->fault_text);
+			start_anew(served->fault_text);
 			break;
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_ERROR),
 					 errmsg("could not read Kafka topic \"%s\", partition %d: %s",
-							served->stream->topic, position->partition, fetch->text)));
+							served->stream->topic, position->partition, served->fault_text)));
 	}
+}
+
+static void
+note_fault(ScServed *served, const ScFetch *fetch)
+{
+	served->faulted = true;
+	served->fault = fetch->kind;
+	served->fault_partition = fetch->message.partition;
+	strlcpy(served->fault_text, fetch->text ? fetch->text : "", sizeof(served->fault_text));
 }
 
 /* ---------------------------------------------------------------------
@@ -239,7 +250,7 @@ fault(ScServed *served, ScSource *source, const ScFetch *fetch, const ScPosition
  * --------------------------------------------------------------------- */
 
 static void
-take_one(ScServed *served, ScSource *source, const ScFetch *fetch, TimestampTz now)
+take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 {
 	ScPosition *position = sc_unit_position(served, fetch->message.partition);
 
@@ -264,7 +275,7 @@ take_one(ScServed *served, ScSource *source, const ScFetch *fetch, TimestampTz n
 			position->high_watermark = Max(position->high_watermark, position->end);
 			break;
 		default:
-			fault(served, source, fetch, position);
+			note_fault(served, fetch);
 	}
 }
 
@@ -274,8 +285,9 @@ sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now, bool *drai
 	static ScFetch entries[TAKE];
 	int			n = sc_source_poll(source, entries, TAKE);
 
-	for (int i = 0; i < n; i++)
-		take_one(served, source, &entries[i], now);
+	/* Behind a fault nothing is what it seems: the next worker reads it again. */
+	for (int i = 0; i < n && !served->faulted; i++)
+		take_one(served, &entries[i], now);
 	if (n > 0)
 		sc_source_release(source);
 	*drained = n < TAKE;

@@ -26,6 +26,12 @@ extern void sc_arrivals_events(ScServed *served, ScSource *source);
 extern int	sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now,
 							 bool *drained);
 
+/*
+ * Halt, note a loss, or end the worker: whatever the noted fault asks for.
+ * What was taken before it must have been flushed.
+ */
+extern void sc_arrivals_meet_fault(ScServed *served, ScSource *source);
+
 /* Is there anything that a flush would write? */
 extern bool sc_arrivals_pending(const ScServed *served);
 

@@ -14,6 +14,7 @@
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
+#include "utils/acl.h"
 
 /* 16 moved the columns that a query reads out of the range table entry. */
 #if PG_VERSION_NUM >= 160000

@@ -210,6 +210,11 @@ output_mutator(Node *node, Compiling *c)
 			values[i] = column_var(c->compiled, known->first + i);
 		return sc_aggregate_result(known->aggref, values);
 	}
+	if (IsA(node, GroupingFunc))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot keep a query with GROUPING() in a rollup"),
+				 errhint("Leave it out: without grouping sets it is always zero.")));
 	if (IsA(node, Var))
 		ereport(ERROR,
 				(errcode(ERRCODE_GROUPING_ERROR),

@@ -19,6 +19,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "identity.h"
 #include "stats.h"
 
@@ -141,7 +142,7 @@ forget(Oid rollup)
 
 /* The companions that are still there go with the rollup, unless something needs them. */
 static void
-drop_companions(const Dropped *dropped)
+drop_companions(const Dropped *dropped, Oid user)
 {
 	ObjectAddresses *objects = new_object_addresses();
 	Oid			companions[] = {dropped->query, dropped->data};
@@ -152,6 +153,12 @@ drop_companions(const Dropped *dropped)
 
 		if (get_rel_name(companions[i]) == NULL)
 			continue;
+		if (!sc_owns_relation(companions[i], user))
+		{
+			ereport(NOTICE,
+					(errmsg("\"%s\" stays: it belongs to somebody else", get_rel_name(companions[i]))));
+			continue;
+		}
 		ObjectAddressSet(object, RelationRelationId, companions[i]);
 		add_exact_object_address(&object, objects);
 	}
@@ -180,7 +187,7 @@ streamcount_objects_dropped(PG_FUNCTION_ARGS)
 	for (uint64 i = 0; i < n; i++)
 	{
 		if (dropped[i].view_dropped)
-			drop_companions(&dropped[i]);
+			drop_companions(&dropped[i], saved.user);
 		else if (get_rel_name(dropped[i].rollup) != NULL)
 			ereport(NOTICE,
 					(errmsg("rollup \"%s\" ends, its counts stay", get_rel_name(dropped[i].rollup)),
@@ -194,12 +201,41 @@ streamcount_objects_dropped(PG_FUNCTION_ARGS)
 }
 
 /* ---------------------------------------------------------------------
- * ddl_command_end of CREATE VIEW
+ * ddl_command_end of CREATE VIEW and CREATE RULE
  * --------------------------------------------------------------------- */
+
+/* The views that a command made or replaced. */
+#define CHANGED_VIEWS \
+	"SELECT COALESCE(w.ev_class, o.objid) AS relid" \
+	" FROM pg_catalog.pg_event_trigger_ddl_commands() o" \
+	" LEFT JOIN pg_catalog.pg_rewrite w ON w.oid OPERATOR(pg_catalog.=) o.objid" \
+	"  AND o.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass" \
+	" WHERE o.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass" \
+	"  OR o.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+
+#define REPLACED_QUERY \
+	"SELECT c.rollup::pg_catalog.text FROM streamcount.rollup_catalog c" \
+	" WHERE c.query OPERATOR(pg_catalog.=) ANY (" CHANGED_VIEWS ")"
+
+/* Rollups whose query reads a changed view, over any number of views between. */
+#define HALT_READERS \
+	"WITH RECURSIVE reader(relid) AS (" CHANGED_VIEWS \
+	" UNION SELECT w.ev_class FROM reader r" \
+	"  JOIN pg_catalog.pg_depend d ON d.refobjid OPERATOR(pg_catalog.=) r.relid" \
+	"   AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass" \
+	"   AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass" \
+	"  JOIN pg_catalog.pg_rewrite w ON w.oid OPERATOR(pg_catalog.=) d.objid)" \
+	" UPDATE streamcount.rollup_progress p SET state = 'halted'," \
+	"  reason = 'stream_changed: a view that the query reads was replaced'," \
+	"  hint = 'Run streamcount.resume() to go on by the new view, or drop and create the rollup to count anew.'," \
+	"  since = pg_catalog.now()" \
+	" FROM streamcount.rollup_catalog c JOIN reader r ON r.relid OPERATOR(pg_catalog.=) c.query" \
+	" WHERE p.rollup OPERATOR(pg_catalog.=) c.rollup AND p.partition OPERATOR(pg_catalog.=) -1"
 
 /*
  * Another query in the place of the defining one would be merged into
- * states that were counted by the old one.
+ * states that were counted by the old one: refused.  So would another view
+ * below it, which may be meant: the rollups that read it halt.
  */
 Datum
 streamcount_views_changed(PG_FUNCTION_ARGS)
@@ -210,10 +246,7 @@ streamcount_views_changed(PG_FUNCTION_ARGS)
 	check_event(fcinfo, "views_changed");
 	sc_identity_enter_owner(&saved);
 	SPI_connect();
-	if (SPI_execute("SELECT c.rollup::pg_catalog.text FROM streamcount.rollup_catalog c"
-					" JOIN pg_catalog.pg_event_trigger_ddl_commands() o"
-					"  ON o.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-					"  AND o.objid OPERATOR(pg_catalog.=) c.query", false, 1) != SPI_OK_SELECT)
+	if (SPI_execute(REPLACED_QUERY, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read streamcount.rollup_catalog");
 	if (SPI_processed > 0)
 		name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -223,6 +256,15 @@ streamcount_views_changed(PG_FUNCTION_ARGS)
 				 errmsg("cannot replace the defining query of the rollup %s", name),
 				 errdetail("What is counted so far was counted by the old query."),
 				 errhint("Create a new rollup and swap the two by ALTER VIEW ... RENAME, or drop the rollup and create it again.")));
+	if (SPI_execute(HALT_READERS, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "could not write streamcount.rollup_progress");
+	if (SPI_processed > 0)
+	{
+		ereport(NOTICE,
+				(errmsg("rollups that read the view halt"),
+				 errhint("Run streamcount.resume() on each to go on by the new view.")));
+		sc_stats_changed_at_commit();
+	}
 	SPI_finish();
 	sc_identity_leave(&saved);
 	PG_RETURN_NULL();

@@ -143,9 +143,9 @@ apply_settings(const ScRollup *rollup)
 								 true, 0, false);
 }
 
-/* Analyse, plan and run one statement; how many rows it processed. */
+/* Analyse, plan and run one statement, or only look whether it would run. */
 static uint64
-run(const char *sql, const ScRollup *rollup)
+run(const char *sql, const ScRollup *rollup, bool only_look)
 {
 	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
 	List	   *queries = pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL);
@@ -165,10 +165,13 @@ run(const char *sql, const ScRollup *rollup)
 	UpdateActiveSnapshotCommandId();
 	desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot,
 						   None_Receiver, NULL, NULL, 0);
-	ExecutorStart(desc, 0);
-	sc_executor_run(desc);
+	ExecutorStart(desc, only_look ? EXEC_FLAG_EXPLAIN_ONLY : 0);
+	if (!only_look)
+	{
+		sc_executor_run(desc);
+		ExecutorFinish(desc);
+	}
 	processed = desc->estate->es_processed;
-	ExecutorFinish(desc);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
 	PopActiveSnapshot();
@@ -184,7 +187,7 @@ sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
-	rows = run(merge_statement(rollup, compile(rollup, columns)), rollup);
+	rows = run(merge_statement(rollup, compile(rollup, columns)), rollup, false);
 	sc_identity_leave(&saved);
 	return rows;
 }
@@ -196,6 +199,21 @@ sc_execute_select(const ScRollup *rollup, const Bitmapset *columns)
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
-	(void) run(pg_get_querydef(compile(rollup, columns)->states, false), rollup);
+	(void) run(pg_get_querydef(compile(rollup, columns)->states, false), rollup, false);
+	sc_identity_leave(&saved);
+}
+
+void
+sc_execute_check(const ScRollup *rollup, const Bitmapset *columns)
+{
+	ScIdentity	saved;
+
+	sc_identity_enter_restricted(&saved, rollup->owner);
+	sc_identity_lock_search_path();
+
+	/* As in a worker: a policy is an error, and hides no rows. */
+	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) run(merge_statement(rollup, compile(rollup, columns)), rollup, true);
 	sc_identity_leave(&saved);
 }

@@ -21,4 +21,10 @@
 extern uint64 sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns);
 extern void sc_execute_select(const ScRollup *rollup, const Bitmapset *columns);
 
+/*
+ * Would the merge run?  Raises the ERROR that the first flush would meet:
+ * privileges, row security, names.  Runs nothing.
+ */
+extern void sc_execute_check(const ScRollup *rollup, const Bitmapset *columns);
+
 #endif							/* SC_EXECUTE_H */

@@ -18,6 +18,7 @@
 #include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
 
 #include "flush.h"
 #include "ledger.h"
@@ -25,6 +26,8 @@
 
 /* How long a lock may hold up the rollups that are served together. */
 #define LOCK_WAIT "1s"
+/* How long one rollup's query may hold up the others. */
+#define MERGE_WAIT_MS 30000
 /* And one that is alone, until it looks whether it still is. */
 #define LOCK_WAIT_ALONE "5s"
 
@@ -294,6 +297,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		ends[flush.nends].partition = position->partition;
 		ends[flush.nends++].offset = position->at_end ? position->end : -1;
 	}
+	flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
 	set_lock_timeout(LOCK_WAIT);
 	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
 	{
@@ -302,6 +306,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		if (!waits && ++tries == MAX_TRIES)
 			ReThrowError(edata);
 		remedy(served, &flush, edata, &waits);
+		flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
 		FreeErrorData(edata);
 	}
 	if (current)

@@ -21,6 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 
 #include "left_out.h"
 #include "ledger.h"
@@ -284,8 +285,16 @@ static void
 write_task(ScFlush *flush, ScTask *task)
 {
 	flush->current = task;
+
+	/* Deferred triggers would run at the commit, as nobody that we chose. */
+	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set constraints immediate");
 	flush->merging = true;
+	if (flush->merge_timeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, flush->merge_timeout);
 	flush->way->methods->merge(flush->way, task);
+	if (flush->merge_timeout > 0)
+		disable_timeout(STATEMENT_TIMEOUT, false);
 	flush->merging = false;
 	sc_left_out_write(task->rollup, task->left_out);
 	advance(task);
@@ -315,9 +324,6 @@ sc_ledger_flush(ScFlush *flush)
 		return false;
 	}
 
-	/* Deferred triggers would run at the commit, as nobody that we chose. */
-	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not set constraints immediate");
 	foreach(lc, moving)
 	{
 		flush->current = lfirst(lc);

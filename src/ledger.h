@@ -28,6 +28,7 @@ typedef struct ScFlush
 	int			nends;
 	const ScEnd *ends;
 	const volatile bool *stale; /* set when a definition changed */
+	int			merge_timeout;	/* milliseconds for one merge; 0: none */
 	/* Where it was when an ERROR was raised: */
 	ScTask	   *current;		/* NULL: at no rollup's work */
 	bool		merging;

@@ -91,6 +91,17 @@ depends_on_now(Oid function, void *context)
 		case F_CURRENT_USER:
 		case F_SESSION_USER:
 		case F_CURRENT_DATABASE:
+		case F_PG_BACKEND_PID:
+		case F_INET_CLIENT_ADDR:
+		case F_INET_CLIENT_PORT:
+		case F_INET_SERVER_ADDR:
+		case F_INET_SERVER_PORT:
+		case F_PG_CURRENT_XACT_ID:
+		case F_TXID_CURRENT:
+		case F_PG_CURRENT_SNAPSHOT:
+		case F_TXID_CURRENT_SNAPSHOT:
+		case F_PG_POSTMASTER_START_TIME:
+		case F_PG_CONF_LOAD_TIME:
 			break;
 		default:
 			if (func_volatile(function) != PROVOLATILE_VOLATILE)

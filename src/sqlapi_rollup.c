@@ -21,6 +21,7 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "execute.h"
 #include "guc.h"
 #include "identity.h"
 #include "objects.h"
@@ -41,7 +42,8 @@ PG_FUNCTION_INFO_V1(streamcount_skip_to);
 static Datum
 current_settings(void)
 {
-	static const char *const names[] = {"TimeZone", "DateStyle", "IntervalStyle", "search_path"};
+	static const char *const names[] = {"TimeZone", "DateStyle", "IntervalStyle", "search_path",
+	"lc_monetary", "lc_numeric", "lc_time", "default_text_search_config"};
 	Datum		values[2 * lengthof(names)];
 
 	for (int i = 0; i < (int) lengthof(names); i++)
@@ -108,6 +110,16 @@ check_stream(Oid stream)
 		aclcheck_error(acl, OBJECT_FOREIGN_TABLE, get_rel_name(stream));
 }
 
+/* What a worker would halt on at the first message is better told now. */
+static void
+check_merge(const ScObjects *made)
+{
+	ScRollup	rollup = {.relid = made->rollup, .query = made->query, .data = made->data,
+	.owner = GetUserId()};
+
+	sc_execute_check(&rollup, made->compiled->columns);
+}
+
 Datum
 streamcount_create_rollup(PG_FUNCTION_ARGS)
 {
@@ -128,6 +140,7 @@ streamcount_create_rollup(PG_FUNCTION_ARGS)
 	made = sc_objects_create(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 							 text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	check_stream(made.compiled->stream);
+	check_merge(&made);
 	stream = sc_stream_load(made.compiled->stream, false, CurrentMemoryContext);
 	write_catalog(&made, start, current_settings(),
 				  sc_stream_fingerprint(stream, made.compiled->columns),
@@ -257,7 +270,8 @@ resume_one(const ScRollup *rollup, const char *fingerprint)
 	write_for(rollup,
 			  "UPDATE streamcount.rollup_progress SET state = NULL, reason = NULL, hint = NULL,"
 			  " since = NULL, rejected_in_row = 0,"
-			  " cluster = CASE WHEN state OPERATOR(pg_catalog.=) 'paused' THEN cluster END"
+			  " cluster = CASE WHEN reason OPERATOR(pg_catalog.~) '^the offsets are of Kafka cluster'"
+			  "  THEN NULL ELSE cluster END"
 			  " WHERE rollup OPERATOR(pg_catalog.=) $1 AND state IS NOT NULL", 0, NULL, NULL);
 	write_for(rollup,
 			  "UPDATE streamcount.rollup_catalog SET fingerprint = $2"
@@ -314,6 +328,23 @@ skip_one(const ScRollup *rollup, int32 partition, int64 to_offset)
 					 " AND next_offset OPERATOR(pg_catalog.<) $3", 2, types, values);
 }
 
+/* Behind the end there is nothing to go on from, and no way back. */
+static void
+check_end(const ScRollup *rollup, int32 partition, int64 to_offset)
+{
+	ScLive		live;
+
+	if (!sc_stats_live_get(rollup->relid, partition, &live) ||
+		live.high_watermark < 0 || to_offset <= live.high_watermark)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("cannot skip to offset " INT64_FORMAT " of partition %d", to_offset, partition),
+			 errdetail("The partition ended at " INT64_FORMAT " when it was last looked at.",
+					   live.high_watermark),
+			 errhint("The view streamcount.progress shows the high watermark, and when it was checked.")));
+}
+
 Datum
 streamcount_skip_to(PG_FUNCTION_ARGS)
 {
@@ -329,6 +360,8 @@ streamcount_skip_to(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("partition must not be negative")));
+	foreach(lc, rollups)
+		check_end(lfirst(lc), partition, to_offset);
 	sc_identity_enter_owner(&saved);
 	SPI_connect();
 	foreach(lc, rollups)

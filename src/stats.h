@@ -101,6 +101,8 @@ extern void sc_stats_worker_finished(void);
 extern bool sc_stats_set_apart(Oid stream, Oid rollup, const char *reason);
 extern void sc_stats_clear_apart(Oid stream, Oid rollup);
 extern bool sc_stats_is_apart(Oid rollup);
+/* When the worker's own unit last took a rollup back; 0: never. */
+extern TimestampTz sc_stats_worker_joined_at(void);
 
 /* Live partitions, of the current database.  Found by (rollup, partition). */
 extern void sc_stats_live_put(const ScLive *live);

@@ -28,6 +28,7 @@ typedef struct ScSlot
 	bool		apart;			/* the rollup is served here and nowhere else */
 	uint64		ticket;			/* of the last start; a worker with another is late */
 	Latch	   *latch;			/* the worker's, while it is running */
+	TimestampTz joined_at;		/* when it last took a rollup back */
 	pg_atomic_uint32 told;		/* the worker has to read the catalog again */
 	pg_atomic_uint64 end_request;
 	ScUnitInfo	info;

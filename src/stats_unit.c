@@ -229,12 +229,19 @@ sc_stats_clear_apart(Oid stream, Oid rollup)
 	{
 		slot->apart = slot->wanted = false;
 		all->wanted = true;
+		all->joined_at = GetCurrentTimestamp();
 		hand_over_request(slot, all);
 		sc_stats_tell_locked(all);
 		if (slot != mine)
 			sc_stats_wake_launcher_locked();
 	}
 	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
+TimestampTz
+sc_stats_worker_joined_at(void)
+{
+	return mine == NULL ? 0 : mine->joined_at;
 }
 
 bool

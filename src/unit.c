@@ -27,8 +27,13 @@
 #include "stream.h"
 #include "unit.h"
 
-/* Rollups that are further behind than this are served apart. */
+/*
+ * Rollups that are further behind than this are served apart.  One that has
+ * just caught up may fall back by all that comes while it is handed over.
+ */
 #define APART_LAG 10000
+#define APART_LAG_JOINED 1000000
+#define JOINED_MS 60000
 
 /* ---------------------------------------------------------------------
  * What would ask for a new start
@@ -64,9 +69,6 @@ sign(const ScStream *stream, List *rollups)
 		appendStringInfo(&text, "\n%u %u %u %u %d %d %d %d %s", r->relid, r->query, r->data,
 						 r->owner, r->owners_differ, r->complete, r->paused, r->halted,
 						 r->fingerprint);
-		for (int i = 0; i < r->nprogress; i++)
-			appendStringInfo(&text, " %d%s", r->progress[i].partition,
-							 r->progress[i].halted ? "h" : "");
 	}
 	return text.data;
 }
@@ -284,7 +286,7 @@ sc_unit_load(const ScUnit *unit, MemoryContext cx)
 	return served;
 }
 
-/* Somebody else moved an offset (skip_to), or a rollup has come or gone. */
+/* Somebody else moved an offset (skip_to), or halted or resumed a partition. */
 static bool
 offsets_moved(const ScServed *served, List *rollups)
 {
@@ -305,7 +307,8 @@ offsets_moved(const ScServed *served, List *rollups)
 			{
 				ScPart	   *part = sc_task_part(task, now->progress[i].partition);
 
-				if (part == NULL || part->next != now->progress[i].next_offset)
+				if (part == NULL || part->next != now->progress[i].next_offset ||
+					part->active == now->progress[i].halted)
 					return true;
 			}
 		}
@@ -417,6 +420,9 @@ static void
 send_apart(ScServed *served)
 {
 	List	   *stay = NIL;
+	int64		most = TimestampDifferenceExceeds(sc_stats_worker_joined_at(),
+												  GetCurrentTimestamp(), JOINED_MS) ?
+		APART_LAG : APART_LAG_JOINED;
 	ListCell   *lc;
 
 	if (OidIsValid(served->unit.rollup) || list_length(served->tasks) < 2)
@@ -425,7 +431,7 @@ send_apart(ScServed *served)
 	{
 		ScTask	   *task = lfirst(lc);
 
-		if (behind(task, served->tasks) <= APART_LAG ||
+		if (behind(task, served->tasks) <= most ||
 			!sc_stats_set_apart(served->unit.stream, task->rollup->relid, "catching up"))
 			stay = lappend(stay, task);
 	}

@@ -45,6 +45,12 @@ typedef struct ScServed
 	ScPosition *positions;
 	ScWay	   *way;
 	int64		bytes;			/* of payloads that the way holds */
+
+	/* What went wrong with a partition; to be met when the way is empty. */
+	bool		faulted;
+	ScFetchKind fault;
+	int32		fault_partition;
+	char		fault_text[256];
 } ScServed;
 
 /* NULL: there is nothing to serve any more. */

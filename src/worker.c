@@ -45,6 +45,8 @@
 /* Between questions that were not answered. */
 #define QUESTION_PAUSE_MS 300
 /* So many in a row: the brokers are not there.  One can be lost on a busy day. */
+/* So many times missing is missing. */
+#define MISSING 4
 #define UNANSWERED 3
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000
@@ -60,6 +62,7 @@ typedef struct Worker
 	TimestampTz flushed_at;
 	TimestampTz rechecked_at;
 	TimestampTz asked_at;		/* topic and watermarks */
+	int			missing;		/* answers that the topic does not exist */
 	int			unanswered;		/* such questions in a row */
 	uint64		end_answered;	/* number of the last question of wait() */
 } Worker;
@@ -180,7 +183,9 @@ show_trouble(Worker *w, ScTopicAnswer answer, const char *error)
 	switch (answer)
 	{
 		case SC_TOPIC_MISSING:
-			sc_starts_topic_was_missing();
+			/* A broker that has just started may not know its topics yet. */
+			if (++w->missing >= MISSING)
+				sc_starts_topic_was_missing();
 			sc_report_state(w->served, SC_STATE_STALLED,
 							psprintf("Kafka topic \"%s\" does not exist", topic));
 			break;
@@ -354,6 +359,12 @@ turn(Worker *w)
 	/* In this order: taking drains the pipe that also tells of events. */
 	taken = sc_arrivals_take(w->served, w->source, now, &drained);
 	sc_arrivals_events(w->served, w->source);
+	if (w->served->faulted)
+	{
+		if (sc_arrivals_pending(w->served))
+			flush(w);
+		sc_arrivals_meet_fault(w->served, w->source);
+	}
 	answer_wait(w);
 	full = w->served->way->methods->memory(w->served->way) >= (Size) sc_batch_mem * 1024;
 

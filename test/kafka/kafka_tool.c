@@ -95,7 +95,11 @@ producer(const char *brokers, int transactional)
 		set(conf, "transactional.id", id);
 	}
 	else
+	{
 		set(conf, "enable.idempotence", "true");
+		/* With more, a broker's restart can leave gaps in the sequence for ever. */
+		set(conf, "max.in.flight.requests.per.connection", "1");
+	}
 	rd_kafka_conf_set_dr_msg_cb(conf, delivered);
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr));
 	if (rk == NULL)

@@ -6,6 +6,10 @@ CREATE FOREIGN TABLE tweets (
 ) SERVER streamcount OPTIONS (topic 'tweets');
 CREATE FOREIGN TABLE other (id bigint, text text) SERVER streamcount OPTIONS (topic 'other');
 CREATE TABLE users (id bigint PRIMARY KEY, name text);
+CREATE FOREIGN TABLE parent (n int) SERVER streamcount OPTIONS (topic 'parent');
+CREATE TABLE child () INHERITS (parent);
+CREATE TABLE guarded (id bigint, secret text);
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 SET client_min_messages = notice;
 \set VERBOSITY default
 
@@ -124,6 +128,11 @@ SELECT pg_temp.try(q) FROM unnest(ARRAY[
 	'SELECT u.name, u.id, count(*) FROM tweets t JOIN users u USING (id) GROUP BY u.id',
 	'SELECT hashtag, count(*) FROM tweets, streamcount.hashtags(text) hashtag, streamcount.windows(created_at, ''{day,ALL}'') w GROUP BY hashtag',
 	'SELECT hashtag, count(*) FROM tweets, streamcount.hashtags(text) hashtag, streamcount.windows(created_at, ''{day}'') w GROUP BY hashtag, window_start',
+	'SELECT n, GROUPING(n), count(*) FROM tweets GROUP BY n',
+	'SELECT pg_backend_pid() AS p, count(*) FROM tweets GROUP BY 1',
+	'SELECT ctid::text AS c, count(*) FROM tweets GROUP BY 1',
+	'SELECT j.n, count(*) FROM (tweets JOIN users USING (id)) AS j GROUP BY j.n',
+	'SELECT n, count(*) FROM parent GROUP BY n',
 	'SELECT n, count(*) FROM nothing GROUP BY n',
 	'SELECT n, count(* FROM tweets',
 	''
@@ -133,6 +142,27 @@ SELECT pg_temp.try(q) FROM unnest(ARRAY[
 
 -- a bad start is told at once
 SELECT streamcount.create_rollup('r', 'SELECT n, count(*) FROM tweets GROUP BY n', start => 'yesterday-ish');
+
+-- what the owner may not read is told at once, not at the first message
+CREATE VIEW names AS SELECT id, name FROM users;
+CREATE ROLE regress_streamcount_owner;
+GRANT CREATE ON SCHEMA public TO regress_streamcount_owner;
+GRANT EXECUTE ON FUNCTION streamcount.create_rollup TO regress_streamcount_owner;
+GRANT SELECT ON guarded TO regress_streamcount_owner;
+SET ROLE regress_streamcount_owner;
+SELECT streamcount.create_rollup('theirs', 'SELECT n, count(*) FROM tweets GROUP BY n');
+RESET ROLE;
+GRANT SELECT ON tweets TO regress_streamcount_owner;
+SET ROLE regress_streamcount_owner;
+SELECT streamcount.create_rollup('theirs', 'SELECT name, count(*) FROM tweets LEFT JOIN names USING (id) GROUP BY name');
+SELECT streamcount.create_rollup('theirs', 'SELECT secret, count(*) FROM tweets LEFT JOIN guarded USING (id) GROUP BY secret');
+SELECT streamcount.create_rollup('theirs', 'SELECT n, count(*) FROM tweets GROUP BY n');
+SELECT rollup, owner FROM streamcount.rollups;
+SELECT streamcount.pause('hashtags');
+RESET ROLE;
+SELECT streamcount.drop_rollup('theirs');
+DROP OWNED BY regress_streamcount_owner;
+DROP ROLE regress_streamcount_owner;
 
 -- aggregates of others join by their merge
 CREATE FUNCTION longer(text, text) RETURNS text LANGUAGE sql IMMUTABLE
@@ -147,6 +177,17 @@ SELECT streamcount.create_rollup('longests', 'SELECT n, longest(text) FROM tweet
 -- nobody writes to a rollup, nor puts another query in its place
 INSERT INTO hashtags VALUES ('#x', 'ALL', 1);
 CREATE OR REPLACE VIEW hashtags_query AS SELECT '#x'::text AS hashtag, 'ALL'::text COLLATE "C" AS interval, 1::bigint AS mentions;
+
+CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO hashtags_query DO INSTEAD
+	SELECT '#x'::text COLLATE "default" AS hashtag, 'ALL'::text COLLATE "C" AS interval, 1::bigint AS mentions;
+
+-- a view below the query may be replaced: what reads it halts, and goes on when told
+SET client_min_messages = notice;
+CREATE OR REPLACE VIEW tweets_view AS SELECT id, lower(text) AS text, n FROM tweets WHERE n > 1;
+SET client_min_messages = error;
+SELECT rollup, state, reason FROM streamcount.rollups WHERE state = 'halted';
+SELECT streamcount.resume('through');
+SELECT rollup, state, reason FROM streamcount.rollups WHERE state = 'halted';
 
 -- pause and resume
 SELECT streamcount.pause('hashtags');
