@@ -96,14 +96,18 @@ sub books
 			OR start_offset <> 0});
 }
 
-# It goes on in this database, past where it stands, exactly
+# It goes on in this database, past where it stands, exactly.  Those that live
+# to the end are compared there.
+my %compared_later = map { $_ => 1 } qw(plain kept_still pieces parallel twin);
+
 sub goes_on
 {
 	my ($on, $db, $what, $past) = @_;
 	my $rollup = $rollups[ $turn++ % @rollups ];
 
 	wait_for_position($on, $db, $past // position($on, $db, $rollup));
-	is($on->differences($kafka, 'tweets', name => $rollup, dbname => $db), '', "$what: $rollup is exact");
+	is($on->differences($kafka, 'tweets', name => $rollup, dbname => $db), '', "$what: $rollup is exact")
+	  unless $compared_later{$db};
 	is(books($on, $db), '', "$what: the books balance, from the first message on");
 	is($on->safe_psql($db, q{SELECT count(*) - count(DISTINCT id) FROM streamcount.rejects}), '0',
 		"$what: each reject has an id of its own");
@@ -248,16 +252,17 @@ goes_on($node, 'origin', 'what it was copied from');
 # ---------------------------------------------------------------------
 
 $load->stop;
-my @ends = $kafka->ends('tweets');
+my $rows = qq{
+	SELECT hashtag, "interval", mentions FROM hashtags ORDER BY 1, 2;
+	SELECT hashtag, "interval", mentions FROM $rollups[1] ORDER BY 1, 2};
+
 foreach my $place ([ $node, 'origin' ], [ $node, 'plain' ], [ $node, 'twin' ],
 	[ $second, 'kept_still' ], [ $second, 'pieces' ], [ $second, 'parallel' ])
 {
 	my ($on, $db) = @$place;
 
 	$on->wait_for_rollup($kafka, 'tweets', name => $_, dbname => $db) foreach @rollups;
-	is($on->safe_psql($db, 'SELECT hashtag, "interval", mentions FROM hashtags ORDER BY 1, 2'),
-		$node->safe_psql('origin', 'SELECT hashtag, "interval", mentions FROM hashtags ORDER BY 1, 2'),
-		"$db holds what the origin holds");
+	is($on->safe_psql($db, $rows), $node->safe_psql('origin', $rows), "$db holds what the origin holds");
 }
 is($node->differences($kafka, 'tweets', name => $_, dbname => 'origin'), '', "$_ of the origin is exact")
   foreach @rollups;
