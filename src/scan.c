@@ -44,6 +44,7 @@ typedef struct Partition
 struct ScScan
 {
 	MemoryContext cx;
+	MemoryContextCallback on_delete;	/* an ERROR ends no scan otherwise */
 	ScStream   *stream;
 	Bitmapset  *attnums;
 	ScSource   *source;			/* NULL: not connected */
@@ -78,12 +79,22 @@ close_source(ScScan *scan)
 		sc_source_close(source);
 }
 
+static void
+close_on_delete(void *scan)
+{
+	close_source((ScScan *) scan);
+}
+
+/* The connection to Kafka is closed at the latest when cx goes. */
 ScScan *
 sc_scan_create(Oid relid, const Bitmapset *attnums, MemoryContext cx)
 {
 	ScScan	   *scan = MemoryContextAllocZero(cx, sizeof(ScScan));
 
 	scan->cx = cx;
+	scan->on_delete.func = close_on_delete;
+	scan->on_delete.arg = scan;
+	MemoryContextRegisterResetCallback(cx, &scan->on_delete);
 	scan->stream = sc_stream_load(relid, true, cx);
 	scan->attnums = bms_copy(attnums);
 	scan->batch = sc_batch_create(scan->stream, attnums, cx);

@@ -241,8 +241,9 @@ for my $kind (shuffle map { ($_) x $of_each } sort keys %fault)
 	inflict($kind);
 
 	# What is aborted must not be counted, what is committed must be; and both
-	# leave records in the log that are no messages.
-	if (++$inflicted % 5 == 0)
+	# leave records in the log that are no messages.  Never after the last fault:
+	# the broker says that a transaction has ended before its records show it.
+	if (++$inflicted % 5 == 2)
 	{
 		my $end = $inflicted % 2 ? 'abort' : 'commit';
 		my $value = '{"created_at": "2014-09-21T00:00:00Z", "text": "#transaction #of_its_own"}';
