@@ -328,23 +328,6 @@ skip_one(const ScRollup *rollup, int32 partition, int64 to_offset)
 					 " AND next_offset OPERATOR(pg_catalog.<) $3", 2, types, values);
 }
 
-/* Behind the end there is nothing to go on from, and no way back. */
-static void
-check_end(const ScRollup *rollup, int32 partition, int64 to_offset)
-{
-	ScLive		live;
-
-	if (!sc_stats_live_get(rollup->relid, partition, &live) ||
-		live.high_watermark < 0 || to_offset <= live.high_watermark)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("cannot skip to offset " INT64_FORMAT " of partition %d", to_offset, partition),
-			 errdetail("The partition ended at " INT64_FORMAT " when it was last looked at.",
-					   live.high_watermark),
-			 errhint("The view streamcount.progress shows the high watermark, and when it was checked.")));
-}
-
 Datum
 streamcount_skip_to(PG_FUNCTION_ARGS)
 {
@@ -360,8 +343,6 @@ streamcount_skip_to(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("partition must not be negative")));
-	foreach(lc, rollups)
-		check_end(lfirst(lc), partition, to_offset);
 	sc_identity_enter_owner(&saved);
 	SPI_connect();
 	foreach(lc, rollups)

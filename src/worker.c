@@ -179,19 +179,21 @@ static void
 show_trouble(Worker *w, ScTopicAnswer answer, const char *error)
 {
 	const char *topic = w->served->stream->topic;
+	char		reason[SC_REASON_LEN];
 
 	switch (answer)
 	{
 		case SC_TOPIC_MISSING:
 			/* A broker that has just started may not know its topics yet. */
-			if (++w->missing >= MISSING)
-				sc_starts_topic_was_missing();
-			sc_report_state(w->served, SC_STATE_STALLED,
-							psprintf("Kafka topic \"%s\" does not exist", topic));
+			if (++w->missing < MISSING)
+				break;
+			sc_starts_topic_was_missing();
+			snprintf(reason, sizeof(reason), "Kafka topic \"%s\" does not exist", topic);
+			sc_report_state(w->served, SC_STATE_STALLED, reason);
 			break;
 		case SC_TOPIC_DENIED:
-			sc_report_state(w->served, SC_STATE_STALLED,
-							psprintf("access to Kafka topic \"%s\" was denied", topic));
+			snprintf(reason, sizeof(reason), "access to Kafka topic \"%s\" was denied", topic);
+			sc_report_state(w->served, SC_STATE_STALLED, reason);
 			break;
 		default:
 			/* A broker that only is silent causes no event. */
