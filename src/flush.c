@@ -153,7 +153,9 @@ start_anew(const char *reason)
 static void
 wait_for_lock(const ScServed *served, const ScTask *task, bool *waits)
 {
-	if (*waits && sc_unit_changed(served))
+	bool		locked;
+
+	if (*waits && sc_unit_changed(served, &locked))
 		start_anew("its definition was changed while it waited for a lock");
 	if (!*waits)
 		ereport(LOG,

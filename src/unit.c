@@ -317,7 +317,7 @@ offsets_moved(const ScServed *served, List *rollups)
 }
 
 bool
-sc_unit_changed(const ScServed *served)
+sc_unit_changed(const ScServed *served, bool *locked)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "streamcount recheck",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -326,8 +326,9 @@ sc_unit_changed(const ScServed *served)
 
 	start_reading();
 	old = MemoryContextSwitchTo(scratch);
-	/* Who has locked it has not committed a change, so there is none yet. */
-	if (!ConditionalLockRelationOid(served->unit.stream, AccessShareLock))
+	/* A change may be under way, or committed this very moment: look again. */
+	*locked = !ConditionalLockRelationOid(served->unit.stream, AccessShareLock);
+	if (*locked)
 		changed = false;
 	else if (exists(&served->unit))
 	{

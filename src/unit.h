@@ -56,8 +56,11 @@ typedef struct ScServed
 /* NULL: there is nothing to serve any more. */
 extern ScServed *sc_unit_load(const ScUnit *unit, MemoryContext cx);
 
-/* Has anything been committed since that asks for a new start? */
-extern bool sc_unit_changed(const ScServed *served);
+/*
+ * Has anything been committed since that asks for a new start?  Where
+ * somebody else has locked the stream, that is not known yet.
+ */
+extern bool sc_unit_changed(const ScServed *served, bool *locked);
 
 /*
  * Make numbers of all starts and commit them; set the positions.  Broker

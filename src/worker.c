@@ -38,6 +38,8 @@
 
 /* The catalog is read again at least this often, told or not. */
 #define RECHECK_MS 60000
+/* Where somebody else has locked the stream, it is looked at again this soon. */
+#define LOCKED_RECHECK_MS 100
 /* A restore under way tells nobody when it has ended. */
 #define RESTORE_RECHECK_MS 1000
 /* One question to the brokers: no interrupt is served meanwhile. */
@@ -62,6 +64,7 @@ typedef struct Worker
 	TimestampTz flushed_at;
 	TimestampTz rechecked_at;
 	TimestampTz asked_at;		/* topic and watermarks */
+	bool		locked;			/* the stream was, when it was last looked at */
 	int			missing;		/* answers that the topic does not exist */
 	int			unanswered;		/* such questions in a row */
 	uint64		end_answered;	/* number of the last question of wait() */
@@ -160,12 +163,14 @@ recheck(Worker *w, TimestampTz now)
 {
 	long		interval = w->served->restoring ? RESTORE_RECHECK_MS : RECHECK_MS;
 
+	if (w->locked)
+		interval = LOCKED_RECHECK_MS;
 	if (!sc_stats_worker_told() && !stale &&
 		!TimestampDifferenceExceeds(w->rechecked_at, now, interval))
 		return;
 	stale = false;
 	w->rechecked_at = now;
-	if (sc_unit_changed(w->served))
+	if (sc_unit_changed(w->served, &w->locked))
 		restart("its definition was changed");
 	if (w->served->restoring && !stale)
 		sc_stats_worker_state(SC_STATE_RESTORING, "a restore is under way: a sentinel, a sequence's value or the unique index is missing");
@@ -331,6 +336,8 @@ idle_time(const Worker *w, TimestampTz now)
 	long		timeout = w->served->restoring ? RESTORE_RECHECK_MS : look_interval(w);
 	long		report_due = sc_report_due(now);
 
+	if (w->locked)
+		timeout = Min(timeout, LOCKED_RECHECK_MS);
 	if (report_due >= 0)
 		timeout = Min(timeout, report_due);
 	if (sc_stats_end_request() != w->end_answered)
