@@ -157,9 +157,8 @@ decode_rows(ScBatch *batch)
 	}
 }
 
-/* Is it the message that is wrong, and not the world? */
-static bool
-is_messages_fault(int sqlerrcode)
+bool
+sc_batch_is_messages_fault(int sqlerrcode)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
@@ -227,7 +226,7 @@ decode_in_subtransaction(ScBatch *batch)
 		RollbackAndReleaseCurrentSubTransaction();
 		CurrentResourceOwner = oldowner;
 
-		if (!is_messages_fault(edata->sqlerrcode))
+		if (!sc_batch_is_messages_fault(edata->sqlerrcode))
 			ReThrowError(edata);
 		MemoryContextSwitchTo(batch->rows_cx);
 		note_fault(batch, edata);

@@ -37,6 +37,9 @@ extern void sc_batch_add(ScBatch *batch, const ScMessage *message);
 extern void sc_batch_decode(ScBatch *batch);
 extern void sc_batch_forget(ScBatch *batch);
 
+/* Does an ERROR of this code blame the message, and not the world? */
+extern bool sc_batch_is_messages_fault(int sqlerrcode);
+
 extern int	sc_batch_nrows(const ScBatch *batch);
 extern ScRow *sc_batch_row(const ScBatch *batch, int i);
 

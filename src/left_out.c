@@ -16,6 +16,7 @@
 #include "decode.h"
 #include "guc.h"
 #include "left_out.h"
+#include "moment.h"
 
 #define NARGS 13
 
@@ -49,11 +50,11 @@ set_text(Datum *args, char *nulls, int i, const char *value)
 static void
 set_time(Datum *args, char *nulls, int i, int64 ms)
 {
-	int64		shifted = ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	TimestampTz ts;
 
-	if (ms < 0 || shifted > END_TIMESTAMP / 1000)
+	if (ms < 0 || !sc_moment_try_kafka(ms, &ts))
 		return;
-	args[i] = TimestampTzGetDatum(shifted * 1000);
+	args[i] = TimestampTzGetDatum(ts);
 	nulls[i] = ' ';
 }
 

@@ -170,18 +170,23 @@ sc_moment_check_twitter(const char *text)
 				 errdetail("Such a time looks like \"Wed Aug 27 13:08:45 +0000 2008\".")));
 }
 
+bool
+sc_moment_try_kafka(int64 timestamp_ms, TimestampTz *ts)
+{
+	if (timestamp_ms > MAX_TIMESTAMP_MS || timestamp_ms < -MAX_TIMESTAMP_MS)
+		return false;
+	*ts = timestamp_ms * 1000 - EPOCH_DIFF_USECS;
+	return IS_VALID_TIMESTAMP(*ts);
+}
+
 TimestampTz
 sc_moment_from_kafka(int64 timestamp_ms)
 {
-	int64		usecs;
+	TimestampTz ts;
 
-	if (timestamp_ms > MAX_TIMESTAMP_MS || timestamp_ms < -MAX_TIMESTAMP_MS)
+	if (!sc_moment_try_kafka(timestamp_ms, &ts))
 		epoch_out_of_range(psprintf(INT64_FORMAT, timestamp_ms));
-
-	usecs = timestamp_ms * 1000 - EPOCH_DIFF_USECS;
-	if (!IS_VALID_TIMESTAMP(usecs))
-		epoch_out_of_range(psprintf(INT64_FORMAT, timestamp_ms));
-	return usecs;
+	return ts;
 }
 
 int64

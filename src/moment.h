@@ -39,7 +39,8 @@ extern Timestamp sc_moment_to_local(TimestampTz ts, pg_tz *zone);
 /* ERROR unless the text has the form that Twitter's API writes. */
 extern void sc_moment_check_twitter(const char *text);
 
-/* Kafka's own times; ERROR where PostgreSQL has none such. */
+/* Kafka's own times; false or an ERROR where PostgreSQL has none such. */
+extern bool sc_moment_try_kafka(int64 timestamp_ms, TimestampTz *ts);
 extern TimestampTz sc_moment_from_kafka(int64 timestamp_ms);
 
 /* A timestamptz in UTC where it has no offset, to milliseconds since 1970. */

@@ -22,6 +22,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "guc.h"
+#include "moment.h"
 #include "stats.h"
 
 PG_FUNCTION_INFO_V1(streamcount_live_partitions);
@@ -53,9 +54,9 @@ put_text(Datum *values, bool *nulls, int i, const char *value)
 static TimestampTz
 from_kafka_time(int64 ms)
 {
-	int64		shifted = ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	TimestampTz ts;
 
-	return ms < 0 || shifted > END_TIMESTAMP / 1000 ? 0 : shifted * 1000;
+	return ms < 0 || !sc_moment_try_kafka(ms, &ts) ? 0 : ts;
 }
 
 /* Others see what they may read; pg_monitor sees all. */

@@ -93,20 +93,6 @@ executor_merge(ScWay *way, ScTask *task)
  * Which message does the query fail on?
  * --------------------------------------------------------------------- */
 
-/* Classes of SQLSTATE that speak of the data: 22, 23, 54, and RAISE's own. */
-static bool
-blames_data(int sqlerrcode)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_DATA_EXCEPTION:
-		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
-		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
-			return true;
-	}
-	return sqlerrcode == ERRCODE_RAISE_EXCEPTION;
-}
-
 /* Run the query alone over rows [first, end): NULL, or what it fails by. */
 static ScReject *
 try_rows(ExecutorWay *w, ScTask *task, int first, int end)
@@ -134,7 +120,7 @@ try_rows(ExecutorWay *w, ScTask *task, int first, int end)
 		sc_batch_put_down();
 		MemoryContextSwitchTo(w->flush_cx);
 		edata = CopyErrorData();
-		if (!blames_data(edata->sqlerrcode))
+		if (!sc_batch_is_messages_fault(edata->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
