@@ -43,14 +43,18 @@ def messages(brokers, topic):
          "-X", "isolation.level=read_committed", "-X", "check.crcs=true",
          "-X", "fetch.wait.max.ms=50", "-f", "%p %o %S\n%s\n"],
         stdout=subprocess.PIPE, bufsize=1 << 20)
-    while header := kcat.stdout.readline():
-        partition, offset, size = map(int, header.split())
-        payload = kcat.stdout.read(max(size, 0)) if size >= 0 else None
-        if kcat.stdout.read(1) != b"\n":
-            sys.exit(f"count.py: cannot follow kcat after {header!r}")
-        yield partition, offset, payload
-    if kcat.wait() != 0:
-        sys.exit(f"count.py: kcat ended with status {kcat.returncode}")
+    try:
+        while header := kcat.stdout.readline():
+            partition, offset, size = map(int, header.split())
+            payload = kcat.stdout.read(max(size, 0)) if size >= 0 else None
+            if kcat.stdout.read(1) != b"\n":
+                sys.exit(f"count.py: cannot follow kcat after {header!r}")
+            yield partition, offset, payload
+        if kcat.wait() != 0:
+            sys.exit(f"count.py: kcat ended with status {kcat.returncode}")
+    finally:
+        kcat.kill()
+        kcat.wait()
 
 
 @functools.lru_cache(maxsize=100000)
@@ -89,9 +93,18 @@ def main():
 
     counts = collections.defaultdict(int)
     books = collections.defaultdict(lambda: [0, 0, 0])
-    for partition, offset, payload in messages(args.brokers, args.topic):
+    # While messages keep coming, kcat finds no end: stop behind the last span.
+    unread = {partition for partition, span in spans.items() if span}
+    reader = messages(args.brokers, args.topic) if unread or not args.span else iter(())
+    for partition, offset, payload in reader:
         if args.span and offset not in spans.get(partition, ()):
+            if partition in unread and offset >= spans[partition].stop:
+                unread.discard(partition)
+            if not unread:
+                break
             continue
+        if args.span and offset == spans[partition].stop - 1:
+            unread.discard(partition)
         book = books[partition]
         found = event(payload, granularities)
         book[0] += 1
@@ -102,6 +115,10 @@ def main():
             for tag in hashtags:
                 for interval in intervals:
                     counts[tag, interval] += 1
+        if args.span and not unread:
+            break
+    if hasattr(reader, "close"):
+        reader.close()
 
     if args.books:
         lines = (" ".join(map(str, (p, *books[p]))) for p in sorted(books))
