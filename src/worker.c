@@ -299,10 +299,10 @@ static void
 flush(Worker *w)
 {
 	ListCell   *lc;
-	bool		written = sc_flush(w->served, &stale);
 
+	/* The next one is due an interval after this one began, not after its end. */
 	w->flushed_at = GetCurrentTimestamp();
-	if (!written)
+	if (!sc_flush(w->served, &stale))
 		return;
 	sc_report_progress(w->served, w->end_answered);
 	foreach(lc, w->served->tasks)
