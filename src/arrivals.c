@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
@@ -83,13 +82,6 @@ sc_arrivals_events(ScServed *served, ScSource *source)
  * Faults of a partition
  * --------------------------------------------------------------------- */
 
-static void
-start_anew(const char *reason)
-{
-	sc_stats_worker_will_restart(reason);
-	proc_exit(0);
-}
-
 /* Halt the partition in every rollup that stands from the first offset to before the end. */
 static void
 halt_partition(ScServed *served, int32 partition, int64 first, int64 end,
@@ -110,7 +102,7 @@ halt_partition(ScServed *served, int32 partition, int64 first, int64 end,
 						task->rollup->name, reason),
 				 errhint("%s", hint)));
 	}
-	start_anew("a partition is halted");
+	sc_unit_start_anew(DEBUG1, "a partition is halted");
 }
 
 static void
@@ -132,7 +124,7 @@ lose_until(ScServed *served, int32 partition, int64 oldest)
 				 errdetail("Kafka has deleted them."),
 				 errhint("The view streamcount.gaps lists them.")));
 	}
-	start_anew("lost messages were noted");
+	sc_unit_start_anew(DEBUG1, "lost messages were noted");
 }
 
 static void
@@ -226,7 +218,7 @@ sc_arrivals_meet_fault(ScServed *served, ScSource *source)
 		case SC_FETCH_TOPIC_MISSING:
 		case SC_FETCH_DENIED:
 			sc_report_state(served, SC_STATE_STALLED, served->fault_text);
-			start_anew(served->fault_text);
+			sc_unit_start_anew(DEBUG1, served->fault_text);
 			break;
 		default:
 			ereport(ERROR,

@@ -15,7 +15,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
@@ -90,6 +89,8 @@ try_flush(ScFlush *flush, MemoryContext cx, bool *current)
 		MemoryContextSwitchTo(cx);
 		edata = CopyErrorData();
 		FlushErrorState();
+		/* Left armed, it would cancel whatever is done when it goes off. */
+		disable_timeout(STATEMENT_TIMEOUT, false);
 		AbortOutOfAnyTransaction();
 	}
 	PG_END_TRY();
@@ -137,15 +138,6 @@ send_apart(ScServed *served, ScTask *task, const ErrorData *edata)
 	return true;
 }
 
-/* What was changed by somebody else is read again by the next worker. */
-static void
-start_anew(const char *reason)
-{
-	ereport(LOG, (errmsg("streamcount worker starts anew: %s", reason)));
-	sc_stats_worker_will_restart(reason);
-	proc_exit(0);
-}
-
 /*
  * Nobody else waits: wait as long as it takes, and say so once.  But a rollup
  * that has come to this unit meanwhile is not to wait, too.
@@ -156,7 +148,7 @@ wait_for_lock(const ScServed *served, const ScTask *task, bool *waits)
 	bool		locked;
 
 	if (*waits && sc_unit_changed(served, &locked))
-		start_anew("its definition was changed while it waited for a lock");
+		sc_unit_start_anew(LOG, "its definition was changed while it waited for a lock");
 	if (!*waits)
 		ereport(LOG,
 				(errmsg("rollup %s waits for a lock", task ? task->rollup->name : "(any)"),
@@ -218,7 +210,7 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 			return;
 		case REMEDY_RETRY:
 			if (!flush->merging && edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
-				start_anew(edata->message);
+				sc_unit_start_anew(LOG, edata->message);
 			if (task == NULL || !send_apart(served, task, edata))
 				ReThrowError(edata);
 			return;

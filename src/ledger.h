@@ -13,7 +13,7 @@
 #include "task.h"
 #include "way.h"
 
-/* Where a partition ends for now: a log may end in records that are no messages. */
+/* Where a partition ends at the moment: a log may end in records that are no messages. */
 typedef struct ScEnd
 {
 	int32		partition;

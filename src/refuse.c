@@ -361,6 +361,26 @@ refuse_below_top(const Query *query)
 			   "Group once, in the outermost query.");
 }
 
+/* The entry that is the stream, or leads to it. */
+static RangeTblEntry *
+find_entry(const Query *query, int *rtindex)
+{
+	ListCell   *lc;
+
+	*rtindex = 0;
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		(*rtindex)++;
+		if (count_streams((Node *) list_make1(rte)) > 0 ||
+			(rte->rtekind == RTE_SUBQUERY && count_streams((Node *) rte->subquery) > 0))
+			return rte;
+	}
+	refuse("its stream in a subquery of an expression", NULL, "Put the stream in FROM.");
+	return NULL;
+}
+
 ScStreamPlace *
 sc_refuse_find_stream(Query *query)
 {
@@ -383,28 +403,15 @@ sc_refuse_find_stream(Query *query)
 
 	for (;;)
 	{
-		int			rtindex = 0;
-		RangeTblEntry *found = NULL;
+		int			rtindex;
+		RangeTblEntry *found;
 		ListCell   *lc;
 
 		foreach(lc, query->cteList)
 			if (count_streams(((CommonTableExpr *) lfirst(lc))->ctequery) > 0)
 				refuse("its stream inside WITH", NULL, "Write it as a subquery in FROM.");
 
-		foreach(lc, query->rtable)
-		{
-			rtindex++;
-			if (count_streams((Node *) list_make1(lfirst(lc))) > 0 ||
-				(((RangeTblEntry *) lfirst(lc))->rtekind == RTE_SUBQUERY &&
-				 count_streams((Node *) ((RangeTblEntry *) lfirst(lc))->subquery) > 0))
-			{
-				found = lfirst(lc);
-				break;
-			}
-		}
-		if (found == NULL)
-			refuse("its stream in a subquery of an expression", NULL,
-				   "Put the stream in FROM.");
+		found = find_entry(query, &rtindex);
 		refuse_nullable((Node *) query->jointree, rtindex);
 		if (has_inner_join((Node *) query->jointree, rtindex, query))
 			place->inner_join = true;

@@ -111,9 +111,6 @@ extern bool sc_source_offsets(ScSource *source, int n, const int32 *partitions,
 /* The cluster's id, or NULL when no broker has told it within the time. */
 extern const char *sc_source_cluster_id(ScSource *source, int timeout_ms);
 
-/* The end of a partition as the last fetch told it, or -1. */
-extern int64 sc_source_high_watermark(ScSource *source, int32 partition);
-
 /*
  * Backends only, after a SELECT.  A worker never closes: its exit is the
  * teardown (rd_kafka_destroy can hang after the topic was deleted).  Raises

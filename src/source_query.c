@@ -144,17 +144,3 @@ sc_source_cluster_id(ScSource *source, int timeout_ms)
 	}
 	return source->cluster_id;
 }
-
-int64
-sc_source_high_watermark(ScSource *source, int32 partition)
-{
-	int64		low;
-	int64		high;
-
-	if (rd_kafka_get_watermark_offsets(source->rk,
-									   rd_kafka_topic_name(source->topic),
-									   partition, &low, &high) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR)
-		return -1;
-	return Max(high, -1);
-}

@@ -17,6 +17,7 @@
 #include "commands/extension.h"
 #include "common/hashfn.h"
 #include "storage/lmgr.h"
+#include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -362,16 +363,6 @@ sc_unit_position(const ScServed *served, int32 partition)
 	return NULL;
 }
 
-int64
-sc_unit_lag(const ScServed *served)
-{
-	int64		lag = 0;
-
-	for (int i = 0; i < served->npositions; i++)
-		lag += Max(served->positions[i].high_watermark - served->positions[i].next, 0);
-	return lag;
-}
-
 static void
 make_parts(ScTask *task, MemoryContext cx)
 {
@@ -479,4 +470,12 @@ sc_unit_resolve(ScServed *served, ScSource *source, int npartitions)
 	send_apart(served);
 	set_positions(served, npartitions);
 	MemoryContextSwitchTo(old);
+}
+
+void
+sc_unit_start_anew(int elevel, const char *reason)
+{
+	ereport(elevel, (errmsg_internal("streamcount worker starts anew: %s", reason)));
+	sc_stats_worker_will_restart(reason);
+	proc_exit(0);
 }

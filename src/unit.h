@@ -70,7 +70,7 @@ extern void sc_unit_resolve(ScServed *served, ScSource *source, int npartitions)
 
 extern ScPosition *sc_unit_position(const ScServed *served, int32 partition);
 
-/* How many messages of the unit are not in its rollups yet, as far as known. */
-extern int64 sc_unit_lag(const ScServed *served);
+/* End, with nothing lost: the launcher starts the next worker at once. */
+extern void sc_unit_start_anew(int elevel, const char *reason) pg_attribute_noreturn();
 
 #endif							/* SC_UNIT_H */

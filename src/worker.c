@@ -109,15 +109,6 @@ server_changed(Datum arg, int cacheid, uint32 hashvalue)
  * Ends
  * --------------------------------------------------------------------- */
 
-/* A change of the unit: the next worker starts at once, with nothing lost. */
-static void
-restart(const char *reason)
-{
-	ereport(DEBUG1, (errmsg_internal("streamcount worker starts anew: %s", reason)));
-	sc_stats_worker_will_restart(reason);
-	proc_exit(0);
-}
-
 static void
 finish(Worker *w)
 {
@@ -144,7 +135,7 @@ serve_interrupts(Worker *w)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (sc_session_reload() && strcmp(w->brokers, sc_bootstrap_servers) != 0)
-		restart("streamcount.bootstrap_servers was changed");
+		sc_unit_start_anew(DEBUG1, "streamcount.bootstrap_servers was changed");
 }
 
 static void
@@ -171,7 +162,7 @@ recheck(Worker *w, TimestampTz now)
 	stale = false;
 	w->rechecked_at = now;
 	if (sc_unit_changed(w->served, &w->locked))
-		restart("its definition was changed");
+		sc_unit_start_anew(DEBUG1, "its definition was changed");
 	if (w->served->restoring && !stale)
 		sc_stats_worker_state(SC_STATE_RESTORING, "a restore is under way: a sentinel, a sequence's value or the unique index is missing");
 }
@@ -277,7 +268,7 @@ ask_around(Worker *w, TimestampTz now)
 	if (answer == SC_TOPIC_MISSING || answer == SC_TOPIC_DENIED)
 	{
 		show_trouble(w, answer, error);
-		restart("the topic is gone");
+		sc_unit_start_anew(DEBUG1, "the topic is gone");
 	}
 	sc_arrivals_watch(w->served, now);
 	if (answer == SC_TOPIC_NO_ANSWER)
@@ -286,7 +277,7 @@ ask_around(Worker *w, TimestampTz now)
 		return;
 	}
 	if (npartitions != w->served->topic_partitions)
-		restart("the topic has another number of partitions");
+		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
 	sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS);
 	sc_report_progress(w->served, w->end_answered);
 }
@@ -310,10 +301,10 @@ flush(Worker *w)
 		ScTask	   *task = lfirst(lc);
 
 		if (task->set_aside)
-			restart("a rollup is halted or served apart");
+			sc_unit_start_anew(DEBUG1, "a rollup is halted or served apart");
 		for (int i = 0; i < task->nparts; i++)
 			if (task->parts[i].halt_reason)
-				restart("a partition is halted");
+				sc_unit_start_anew(DEBUG1, "a partition is halted");
 	}
 }
 
