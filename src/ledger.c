@@ -136,6 +136,11 @@ fence(const ScTask *task)
 	args[0] = ObjectIdGetDatum(task->rollup->relid);
 	args[1] = array_of(INT4OID, partitions, NULL, n);
 	args[2] = array_of(INT8OID, old, NULL, n);
+
+	/* The lock of the UPDATE that follows: a REINDEX between the two would deadlock. */
+	if (SPI_execute("LOCK TABLE streamcount.rollup_progress IN ROW EXCLUSIVE MODE",
+					false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not lock streamcount.rollup_progress");
 	if (fence_plan == NULL)
 		fence_plan = prepare(FENCE, 3, argtypes);
 	if (SPI_execute_plan(fence_plan, args, NULL, false, 0) != SPI_OK_SELECT ||
