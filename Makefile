@@ -17,7 +17,12 @@ OBJS = \
 	src/ddl_rollup.o \
 	src/ddl_stream.o \
 	src/decode.o \
+	src/decode_convert.o \
+	src/decode_escape.o \
+	src/decode_json.o \
 	src/decode_meta.o \
+	src/decode_number.o \
+	src/decode_quick.o \
 	src/execute.o \
 	src/fdw.o \
 	src/flush.o \
@@ -32,6 +37,7 @@ OBJS = \
 	src/left_out.o \
 	src/module.o \
 	src/moment.o \
+	src/moment_quick.o \
 	src/objects.o \
 	src/option.o \
 	src/option_start.o \
@@ -56,6 +62,13 @@ OBJS = \
 	src/stats_live.o \
 	src/stats_unit.o \
 	src/stream.o \
+	src/tally.o \
+	src/tally_describe.o \
+	src/tally_key.o \
+	src/tally_read.o \
+	src/tally_sort.o \
+	src/tally_state.o \
+	src/tally_sum.o \
 	src/task.o \
 	src/token.o \
 	src/token_char.o \
@@ -68,6 +81,17 @@ OBJS = \
 	src/window.o \
 	src/withdraw.o \
 	src/worker.o
+
+# What finds the tokens of JSON: simdjson where it is, or the same in plain C
+# (WITH_SIMDJSON=no).  Between the two, "make clean".
+WITH_SIMDJSON ?= $(shell pkg-config --exists simdjson 2>/dev/null && \
+	command -v $(CXX) >/dev/null && echo yes || echo no)
+ifeq ($(WITH_SIMDJSON),yes)
+OBJS += src/decode_index_simdjson.o
+SIMDJSON_LIBS := $(shell pkg-config --libs simdjson) -lstdc++
+else
+OBJS += src/decode_index_plain.o
+endif
 
 EXTENSION = streamcount
 DATA = $(wildcard sql/streamcount--*.sql)
@@ -88,13 +112,14 @@ PROGRAMS = \
 	test/demo/tweets \
 	test/kafka/kafka_tool \
 	test/kafka/mock_broker
-EXTRA_CLEAN = $(PROGRAMS) test/kafka/target
+EXTRA_CLEAN = $(PROGRAMS) test/kafka/target src/decode_index_*.o
 
 RDKAFKA_CFLAGS := $(shell pkg-config --cflags rdkafka 2>/dev/null)
 RDKAFKA_LIBS := $(shell pkg-config --libs rdkafka 2>/dev/null || echo -lrdkafka)
 # PostgreSQL's own headers and callback types have parameters that go unused.
 PG_CPPFLAGS = -Wall -Wextra -Wno-unused-parameter $(RDKAFKA_CFLAGS)
-SHLIB_LINK = $(RDKAFKA_LIBS)
+PG_CXXFLAGS = -fno-exceptions -fno-rtti
+SHLIB_LINK = $(RDKAFKA_LIBS) $(SIMDJSON_LIBS)
 
 # LLVM bitcode would only serve to inline our functions into jitted
 # expressions, and needs the very clang that built the server.
@@ -118,9 +143,10 @@ endif
 
 test/bench/freshness: PROGRAM_CFLAGS = -I$(shell $(PG_CONFIG) --includedir)
 test/bench/freshness: PROGRAM_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq
+test/bench/generate: test/bench/tweet.c test/bench/tweet.h
 programs: $(PROGRAMS)
 $(PROGRAMS): %: %.c
-	$(CC) -std=gnu99 -O2 -g -Wall -Wextra $(RDKAFKA_CFLAGS) $(PROGRAM_CFLAGS) -o $@ $< \
+	$(CC) -std=gnu99 -O2 -g -Wall -Wextra $(RDKAFKA_CFLAGS) $(PROGRAM_CFLAGS) -o $@ $(filter %.c,$^) \
 		$(RDKAFKA_LIBS) $(PROGRAM_LIBS) -lm
 
 prerequisites:

@@ -160,6 +160,28 @@ sc_window_shift(ScGranularity *granularity, const Interval *shift)
 	return NULL;
 }
 
+/*
+ * Where the clock shows a beginning of a coarse cell, it must show one of a
+ * fine cell.  That is enough, for where no clock ever shows the beginning, or
+ * shows it twice, the coarse window begins when the clocks are changed: there
+ * a window finer than a day is cut, and one of a day or more that has the same
+ * beginning is moved in the same way.
+ */
+bool
+sc_window_nests(const ScGranularity *coarse, const ScGranularity *fine)
+{
+	if (coarse->unit == SC_UNIT_ALL || fine->unit == SC_UNIT_ALL)
+		return coarse->unit == SC_UNIT_ALL;
+	if (fine->months != 0)
+		return coarse->months != 0 && coarse->months % fine->months == 0 &&
+			(coarse->first_month - fine->first_month) % fine->months == 0 &&
+			coarse->origin == fine->origin;
+
+	/* Months begin with a day, and have any number of them. */
+	return (coarse->months != 0 ? USECS_PER_DAY : coarse->usecs) % fine->usecs == 0 &&
+		(coarse->origin - fine->origin) % fine->usecs == 0;
+}
+
 /* What interval_in() accepts, but without its ERROR. */
 static bool
 parse_interval(const char *text, Interval *interval)

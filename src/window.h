@@ -78,6 +78,12 @@ extern const char *sc_window_compile(ScGranularity *granularity,
 extern const char *sc_window_shift(ScGranularity *granularity,
 								   const Interval *shift);
 
+/*
+ * Does every window of fine lie inside one window of coarse, in every time
+ * zone?  Then the latter is the one that any time of the former is in.
+ */
+extern bool sc_window_nests(const ScGranularity *coarse, const ScGranularity *fine);
+
 extern void sc_window_set_zone(ScZone *zone, pg_tz *tz);
 
 /*
