@@ -3,16 +3,19 @@
  * generate.c
  *		Produce generated tweets, the same ones for the same seed.
  *
- * usage: generate --brokers=LIST --topic=NAME --load=hot|zipf --count=N
+ * usage: generate --brokers=LIST --topic=NAME --load=hot|zipf|tweets --count=N
  *			[--partitions=4] [--bytes=100] [--seed=1] [--rate=N] [--now]
  *			[--truth=FILE] [--sent=FILE]
  *
  * A message is {"id":0,"created_at":"2014-09-21T00:00:00Z","text":"the #tag27
- * and #tag6406"}, filled up with dots.  Its two hashtags are drawn
+ * and #tag6406"}, filled up with dots; of the load tweets, what tweet.c makes.
+ * Its two hashtags are drawn
  *
  *	hot		evenly from 10,000, within one day
  *	zipf	by Zipf's law (exponent 1) from 100,000, over 11 hours
+ *	tweets	by Zipf's law (exponent 1) from 10,000, within one day
  *
+ * --bytes	so long is a message, but not a tweet
  * --rate	messages a second; as fast as the broker takes them without it
  * --now	created_at is the current time
  * --truth	write "hashtag interval mentions", separated by tabs, for hours,
@@ -32,6 +35,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "tweet.h"
+
 #define FIRST_SECOND 1411257600 /* 2014-09-21T00:00:00Z */
 #define HOURS 24
 
@@ -39,7 +44,20 @@ static const char *brokers;
 static const char *topic;
 static const char *truth_file;
 static const char *sent_file;
-static int	zipf;
+static const struct Load
+{
+	const char *name;
+	int			ntags;
+	int			span;			/* seconds of event time */
+	int			zipf;
+	int			tweets;
+}			loads[] =
+{
+	{"hot", 10000, 86400, 0, 0},
+	{"zipf", 100000, 11 * 3600, 1, 0},
+	{"tweets", 10000, 86400, 1, 1},
+};
+static const struct Load *load;
 static int	now_times;
 static long count;
 static int	partitions = 4;
@@ -47,8 +65,6 @@ static int	bytes = 100;
 static double rate;
 static uint64_t seed = 1;
 
-static int	ntags;
-static int	span;				/* seconds of event time */
 static double *cumulated;		/* zipf */
 static uint32_t *mentions;		/* [tag * HOURS + hour] */
 static long first_day = -1;		/* since 1970 */
@@ -77,11 +93,11 @@ draw_tag(void)
 {
 	double		point;
 	int			low = 0;
-	int			high = ntags - 1;
+	int			high = load->ntags - 1;
 
-	if (!zipf)
-		return (int) (draw() % ntags);
-	point = (draw() >> 11) * 0x1.0p-53 * cumulated[ntags - 1];
+	if (!load->zipf)
+		return (int) (draw() % load->ntags);
+	point = (draw() >> 11) * 0x1.0p-53 * cumulated[load->ntags - 1];
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
@@ -159,7 +175,7 @@ send_message(rd_kafka_t *rk, rd_kafka_topic_t *rkt, int partition,
 static int
 compose(char *buf, long id)
 {
-	time_t		when = now_times ? time(NULL) : FIRST_SECOND + (time_t) (draw() % span);
+	time_t		when = now_times ? time(NULL) : FIRST_SECOND + (time_t) (draw() % load->span);
 	int			a = draw_tag();
 	int			b = draw_tag();
 	struct tm	tm;
@@ -174,6 +190,8 @@ compose(char *buf, long id)
 		mentions[a * HOURS + when % 86400 / 3600]++;
 		mentions[b * HOURS + when % 86400 / 3600]++;
 	}
+	if (load->tweets)
+		return tweet_compose(buf, id, when, a, b, draw);
 	gmtime_r(&when, &tm);
 	len = sprintf(buf, "{\"id\":%ld,\"created_at\":\"%04d-%02d-%02dT%02d:%02d:%02dZ\","
 				  "\"text\":\"the #tag%d and #tag%d ",
@@ -198,7 +216,7 @@ write_truth(void)
 		die(truth_file);
 	gmtime_r(&day, &tm);
 	strftime(date, sizeof(date), "%Y-%m-%d", &tm);
-	for (int tag = 0; tag < ntags; tag++)
+	for (int tag = 0; tag < load->ntags; tag++)
 	{
 		uint32_t	total = 0;
 
@@ -224,7 +242,7 @@ run(void)
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
 	FILE	   *sent = sent_file ? fopen(sent_file, "w") : NULL;
 	int64_t		begin = microseconds();
-	char	   *buf = malloc(bytes + 256);
+	char	   *buf = malloc(load->tweets ? TWEET_MAX : bytes + 256);
 
 	if (sent_file && sent == NULL)
 		die(sent_file);
@@ -257,18 +275,28 @@ run(void)
 static void
 prepare(void)
 {
-	ntags = zipf ? 100000 : 10000;
-	span = zipf ? 11 * 3600 : 86400;
 	if (truth_file)
-		mentions = calloc((size_t) ntags * HOURS, sizeof(uint32_t));
-	if (zipf)
+		mentions = calloc((size_t) load->ntags * HOURS, sizeof(uint32_t));
+	if (load->zipf)
 	{
 		double		sum = 0;
 
-		cumulated = malloc(ntags * sizeof(double));
-		for (int i = 0; i < ntags; i++)
+		cumulated = malloc(load->ntags * sizeof(double));
+		for (int i = 0; i < load->ntags; i++)
 			cumulated[i] = sum += 1.0 / (i + 1);
 	}
+}
+
+static const struct Load *
+find_load(const char *name)
+{
+	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
+	{
+		if (strcmp(loads[i].name, name) == 0)
+			return &loads[i];
+	}
+	die("--load is hot, zipf or tweets");
+	return NULL;
 }
 
 int
@@ -288,7 +316,6 @@ main(int argc, char **argv)
 		{"sent", required_argument, NULL, 'e'},
 		{NULL, 0, NULL, 0}
 	};
-	const char *load = NULL;
 	int			option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -302,7 +329,7 @@ main(int argc, char **argv)
 				topic = optarg;
 				break;
 			case 'l':
-				load = optarg;
+				load = find_load(optarg);
 				break;
 			case 'n':
 				count = atol(optarg);
@@ -334,9 +361,6 @@ main(int argc, char **argv)
 	}
 	if (!brokers || !topic || !load || count <= 0 || partitions <= 0 || bytes < 0 || optind < argc)
 		die("--brokers, --topic, --load and --count are needed");
-	if (strcmp(load, "hot") != 0 && strcmp(load, "zipf") != 0)
-		die("--load is hot or zipf");
-	zipf = strcmp(load, "zipf") == 0;
 	prepare();
 	run();
 	if (truth_file)
