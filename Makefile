@@ -13,7 +13,10 @@ OBJS = \
 	src/arrivals.o \
 	src/batch.o \
 	src/catalog.o \
+	src/choose.o \
 	src/compile.o \
+	src/compile_from.o \
+	src/compile_tally.o \
 	src/ddl_rollup.o \
 	src/ddl_stream.o \
 	src/decode.o \
@@ -55,6 +58,7 @@ OBJS = \
 	src/sqlapi_rollup.o \
 	src/sqlapi_stats.o \
 	src/sqlapi_token.o \
+	src/sqlapi_way.o \
 	src/sqlapi_window.o \
 	src/starts.o \
 	src/stats.o \
@@ -62,6 +66,8 @@ OBJS = \
 	src/stats_live.o \
 	src/stats_unit.o \
 	src/stream.o \
+	src/tallier.o \
+	src/tallier_rows.o \
 	src/tally.o \
 	src/tally_describe.o \
 	src/tally_key.o \
@@ -78,6 +84,7 @@ OBJS = \
 	src/token_url.o \
 	src/unit.o \
 	src/way_executor.o \
+	src/way_tally.o \
 	src/window.o \
 	src/withdraw.o \
 	src/worker.o

@@ -52,9 +52,8 @@ static const struct
 	{"range_intersect_agg", MERGE_BY("*")},
 };
 
-/* PostgreSQL's own aggregate of this name? */
-static bool
-is_builtin(const Aggref *aggref, const char *name)
+bool
+sc_aggregate_is(const Aggref *aggref, const char *name)
 {
 	return aggref->aggfnoid < FirstGenbkiObjectId &&
 		get_func_namespace(aggref->aggfnoid) == PG_CATALOG_NAMESPACE &&
@@ -65,7 +64,7 @@ static const char *
 merge_of(const Aggref *aggref)
 {
 	for (int i = 0; i < (int) lengthof(builtin); i++)
-		if (is_builtin(aggref, builtin[i].name))
+		if (sc_aggregate_is(aggref, builtin[i].name))
 			return builtin[i].merge;
 	return sc_catalog_merge(aggref->aggfnoid);
 }
@@ -142,7 +141,7 @@ int
 sc_aggregate_states(const Aggref *aggref, ScAggState *states)
 {
 	refuse_call(aggref);
-	if (is_builtin(aggref, "avg"))
+	if (sc_aggregate_is(aggref, "avg"))
 		return avg_states(aggref, states);
 
 	states[0].aggref = copyObject(unconstify(Aggref *, aggref));
@@ -166,7 +165,7 @@ sc_aggregate_result(const Aggref *aggref, Node *const *values)
 			   *count;
 	Oid			type;
 
-	if (!is_builtin(aggref, "avg"))
+	if (!sc_aggregate_is(aggref, "avg"))
 		return values[0];
 
 	/* The types are those of PostgreSQL's own final functions, so that the

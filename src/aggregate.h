@@ -21,6 +21,9 @@ typedef struct ScAggState
 	const char *merge;			/* SQL with %1$s for the old value, %2$s for the new */
 } ScAggState;
 
+/* Is it PostgreSQL's own aggregate of this name? */
+extern bool sc_aggregate_is(const Aggref *aggref, const char *name);
+
 /* The states that an aggregate is kept as, or an ERROR that says why not. */
 extern int	sc_aggregate_states(const Aggref *aggref, ScAggState *states);
 

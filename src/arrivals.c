@@ -271,19 +271,34 @@ take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 	}
 }
 
+/* What was polled, as far as it has not been taken: the way may be full before. */
+static ScFetch entries[TAKE];
+static int	nentries = 0;
+static int	next_entry = 0;
+
 int
 sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now, bool *drained)
 {
-	static ScFetch entries[TAKE];
-	int			n = sc_source_poll(source, entries, TAKE);
+	const ScWayMethods *way = served->way->methods;
+	int			first;
 
+	if (next_entry == nentries)
+	{
+		next_entry = 0;
+		nentries = sc_source_poll(source, entries, TAKE);
+	}
+	first = next_entry;
+	if (nentries > 0)
+		way->begin_accepting(served->way);
 	/* Behind a fault nothing is what it seems: the next worker reads it again. */
-	for (int i = 0; i < n && !served->faulted; i++)
-		take_one(served, &entries[i], now);
-	if (n > 0)
+	while (next_entry < nentries && !served->faulted && !way->full(served->way))
+		take_one(served, &entries[next_entry++], now);
+	if (nentries > 0)
+		way->end_accepting(served->way);
+	*drained = next_entry == nentries && nentries < TAKE;
+	if (next_entry == nentries || served->faulted)
 		sc_source_release(source);
-	*drained = n < TAKE;
-	return n;
+	return next_entry - first;
 }
 
 bool

@@ -20,8 +20,8 @@ extern void sc_arrivals_assign(ScServed *served, ScSource *source);
 extern void sc_arrivals_events(ScServed *served, ScSource *source);
 
 /*
- * Take what is there into the unit's way; how many entries, and whether no
- * more has arrived so far.
+ * Take what is there into the unit's way, as far as there is room; how many
+ * entries, and whether no more has arrived so far.
  */
 extern int	sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now,
 							 bool *drained);

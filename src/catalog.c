@@ -10,9 +10,12 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
@@ -21,6 +24,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 #include "compat.h"
@@ -61,15 +65,34 @@ schema(void)
 	return get_namespace_oid(SC_SCHEMA, true);
 }
 
+const char *
+sc_catalog_function_name(Oid function)
+{
+	return get_func_namespace(function) == schema() ? get_func_name(function) : NULL;
+}
+
 bool
 sc_catalog_is_windows(Oid function)
 {
-	char	   *name;
+	const char *name = sc_catalog_function_name(function);
 
-	if (get_func_namespace(function) != schema())
-		return false;
-	name = get_func_name(function);
 	return name != NULL && strcmp(name, "windows") == 0;
+}
+
+bool
+sc_catalog_is_internal(Oid function)
+{
+	HeapTuple	tuple;
+	bool		internal;
+
+	if (function >= FirstNormalObjectId)
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	internal = HeapTupleIsValid(tuple) &&
+		((Form_pg_proc) GETSTRUCT(tuple))->prolang == INTERNALlanguageId;
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return internal;
 }
 
 /* No privilege is needed to be told that a relation is a rollup. */

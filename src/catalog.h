@@ -44,6 +44,8 @@ typedef struct ScRollup
 /* Catalog look-ups of single objects; InvalidOid or NULL where there is none. */
 extern Oid	sc_catalog_owner(void);
 extern bool sc_catalog_is_windows(Oid function);
+extern bool sc_catalog_is_internal(Oid function);	/* PostgreSQL's own, in C */
+extern const char *sc_catalog_function_name(Oid function);	/* streamcount's own */
 extern bool sc_catalog_is_rollup(Oid relid);
 extern int	sc_catalog_array_length(Datum array);
 extern const char *sc_catalog_merge(Oid aggregate);

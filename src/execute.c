@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/dest.h"
@@ -27,14 +28,22 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 
 #include "compat.h"
 #include "compile.h"
 #include "execute.h"
 #include "identity.h"
+
+/* What rows that are counted already are called in the statement that merges them. */
+#define ROWS_NAME "streamcount_rows"
+/* So many at a time: a longer list of them would be a second copy of the tally. */
+#define ROWS_AT_A_TIME 20000
+#define ROWS_KB (16 * 1024)
 
 /*
  * A view below the query may have been replaced since the messages were
@@ -104,8 +113,9 @@ append_order(StringInfo sql, const ScCompiled *compiled)
 		appendStringInfo(sql, "%s s.c%d", i ? "," : " ORDER BY", i + 1);
 }
 
+/* from: what gives the rows, as a table expression. */
 static char *
-merge_statement(const ScRollup *rollup, const ScCompiled *compiled)
+merge_statement(const ScRollup *rollup, const ScCompiled *compiled, const char *from, bool sort)
 {
 	Relation	data = table_open(rollup->data, RowExclusiveLock);
 	List	   *names = data_column_names(data, compiled);
@@ -116,8 +126,9 @@ merge_statement(const ScRollup *rollup, const ScCompiled *compiled)
 					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(data)),
 												RelationGetRelationName(data)));
 	append_names(&sql, names, list_length(names));
-	appendStringInfo(&sql, ") SELECT * FROM (%s) AS s", pg_get_querydef(compiled->states, false));
-	append_order(&sql, compiled);
+	appendStringInfo(&sql, ") SELECT * FROM %s AS s", from);
+	if (sort)
+		append_order(&sql, compiled);
 	appendStringInfoString(&sql, " ON CONFLICT (");
 	append_names(&sql, names, compiled->nkeys);
 	appendStringInfoString(&sql, compiled->nstates ? ") DO UPDATE SET " : ") DO NOTHING");
@@ -133,6 +144,13 @@ merge_statement(const ScRollup *rollup, const ScCompiled *compiled)
 	return sql.data;
 }
 
+static char *
+merge_of_query(const ScRollup *rollup, const ScCompiled *compiled)
+{
+	return merge_statement(rollup, compiled,
+						   psprintf("(%s)", pg_get_querydef(compiled->states, false)), true);
+}
+
 static void
 apply_settings(const ScRollup *rollup)
 {
@@ -143,15 +161,11 @@ apply_settings(const ScRollup *rollup)
 								 true, 0, false);
 }
 
-/* Analyse, plan and run one statement, or only look whether it would run. */
-static uint64
-run(const char *sql, const ScRollup *rollup, bool only_look)
+static PlannedStmt *
+plan(const char *sql, const ScRollup *rollup, QueryEnvironment *env)
 {
 	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(sql));
-	List	   *queries = pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL);
-	PlannedStmt *plan;
-	QueryDesc  *desc;
-	uint64		processed;
+	List	   *queries = pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, env);
 
 	if (list_length(queries) != 1)
 		ereport(ERROR,
@@ -160,11 +174,20 @@ run(const char *sql, const ScRollup *rollup, bool only_look)
 						get_rel_name(rollup->data)),
 				 errhint("Drop its rules.")));
 	apply_settings(rollup);
-	plan = pg_plan_query(linitial_node(Query, queries), sql, 0, NULL);
+	return pg_plan_query(linitial_node(Query, queries), sql, 0, NULL);
+}
+
+/* Run a plan, or only look whether it would run. */
+static uint64
+run(PlannedStmt *planned, const char *sql, QueryEnvironment *env, bool only_look)
+{
+	QueryDesc  *desc;
+	uint64		processed;
+
 	PushCopiedSnapshot(GetActiveSnapshot());
 	UpdateActiveSnapshotCommandId();
-	desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot,
-						   None_Receiver, NULL, NULL, 0);
+	desc = CreateQueryDesc(planned, sql, GetActiveSnapshot(), InvalidSnapshot,
+						   None_Receiver, NULL, env, 0);
 	ExecutorStart(desc, only_look ? EXEC_FLAG_EXPLAIN_ONLY : 0);
 	if (!only_look)
 	{
@@ -179,6 +202,12 @@ run(const char *sql, const ScRollup *rollup, bool only_look)
 	return processed;
 }
 
+static uint64
+plan_and_run(const char *sql, const ScRollup *rollup, bool only_look)
+{
+	return run(plan(sql, rollup, NULL), sql, NULL, only_look);
+}
+
 uint64
 sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 {
@@ -187,7 +216,7 @@ sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
-	rows = run(merge_statement(rollup, compile(rollup, columns)), rollup, false);
+	rows = plan_and_run(merge_of_query(rollup, compile(rollup, columns)), rollup, false);
 	sc_identity_leave(&saved);
 	return rows;
 }
@@ -199,7 +228,7 @@ sc_execute_select(const ScRollup *rollup, const Bitmapset *columns)
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
-	(void) run(pg_get_querydef(compile(rollup, columns)->states, false), rollup, false);
+	(void) plan_and_run(pg_get_querydef(compile(rollup, columns)->states, false), rollup, false);
 	sc_identity_leave(&saved);
 }
 
@@ -214,6 +243,104 @@ sc_execute_check(const ScRollup *rollup, const Bitmapset *columns)
 	/* As in a worker: a policy is an error, and hides no rows. */
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	(void) run(merge_statement(rollup, compile(rollup, columns)), rollup, true);
+	(void) plan_and_run(merge_of_query(rollup, compile(rollup, columns)), rollup, true);
 	sc_identity_leave(&saved);
+}
+
+/* ---------------------------------------------------------------------
+ * Rows that are counted already
+ * --------------------------------------------------------------------- */
+
+static TupleDesc
+describe_rows(const ScCompiled *compiled)
+{
+	int			n = compiled->nkeys + compiled->nstates;
+	TupleDesc	desc = CreateTemplateTupleDesc(n);
+
+	for (int i = 0; i < n; i++)
+	{
+		const ScDataColumn *column = &compiled->data[i];
+
+		TupleDescInitEntry(desc, i + 1, psprintf("c%d", i + 1), column->type, column->typmod, 0);
+		TupleDescInitEntryCollation(desc, i + 1, column->collation);
+	}
+	return desc;
+}
+
+static EphemeralNamedRelation
+register_rows(QueryEnvironment *env, TupleDesc desc)
+{
+	EphemeralNamedRelation rows = palloc0(sizeof(EphemeralNamedRelationData));
+
+	rows->md.name = ROWS_NAME;
+	rows->md.reliddesc = InvalidOid;
+	rows->md.tupdesc = desc;
+	rows->md.enrtype = ENR_NAMED_TUPLESTORE;
+	rows->md.enrtuples = ROWS_AT_A_TIME;
+	register_ENR(env, rows);
+	return rows;
+}
+
+/* Gather the next rows; false when there are none. */
+static bool
+gather(Tuplestorestate *store, TupleDesc desc, ScRowSource next, void *source)
+{
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+	bool	   *isnull = palloc(sizeof(bool) * desc->natts);
+	int			n = 0;
+
+	while (n < ROWS_AT_A_TIME && next(source, values, isnull))
+	{
+		tuplestore_putvalues(store, desc, values, isnull);
+		n++;
+	}
+	pfree(values);
+	pfree(isnull);
+	return n > 0;
+}
+
+static uint64
+merge_rows(const ScRollup *rollup, const ScCompiled *compiled, bool in_order,
+		   ScRowSource next, void *source)
+{
+	QueryEnvironment *env = create_queryEnv();
+	TupleDesc	desc = describe_rows(compiled);
+	EphemeralNamedRelation rows = register_rows(env, desc);
+	char	   *sql = merge_statement(rollup, compiled, ROWS_NAME, !in_order);
+	PlannedStmt *planned = plan(sql, rollup, env);
+	uint64		written = 0;
+	bool		more;
+
+	do
+	{
+		Tuplestorestate *store = tuplestore_begin_heap(false, false, ROWS_KB);
+
+		more = gather(store, desc, next, source);
+		rows->reldata = store;
+		if (more)
+			written += run(planned, sql, env, false);
+		tuplestore_end(store);
+		CHECK_FOR_INTERRUPTS();
+	} while (more);
+	return written;
+}
+
+uint64
+sc_execute_merge_rows(const ScRollup *rollup, const Bitmapset *columns, bool in_order,
+					  ScRowSource next, void *source)
+{
+	ScIdentity	saved;
+	ScCompiled *compiled;
+	uint64		rows;
+
+	sc_identity_enter_restricted(&saved, rollup->owner);
+	sc_identity_lock_search_path();
+	compiled = compile(rollup, columns);
+
+	/* Whoever may not run the query may not have its result, either. */
+	(void) plan_and_run(merge_of_query(rollup, compiled), rollup, true);
+	sc_identity_lock_search_path();
+	rows = merge_rows(rollup, compiled, in_order, next, source);
+	sc_identity_leave(&saved);
+	return rows;
 }

@@ -22,6 +22,16 @@ extern uint64 sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 extern void sc_execute_select(const ScRollup *rollup, const Bitmapset *columns);
 
 /*
+ * The same with rows that are counted already: next() gives the data columns
+ * of one more, and false behind the last.  Each key comes once; in_order:
+ * sorted as the data table's index is.
+ */
+typedef bool (*ScRowSource) (void *source, Datum *values, bool *isnull);
+
+extern uint64 sc_execute_merge_rows(const ScRollup *rollup, const Bitmapset *columns,
+									bool in_order, ScRowSource next, void *source);
+
+/*
  * Would the merge run?  Raises the ERROR that the first flush would meet:
  * privileges, row security, names.  Runs nothing.
  */

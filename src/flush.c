@@ -273,6 +273,29 @@ forget_judgements(ScServed *served)
 	}
 }
 
+/*
+ * The batch comes again, to a worker that judges before it counts; one that
+ * does so already is done with it when it has seen as many messages.
+ */
+static void
+count_careful(ScServed *served, bool current)
+{
+	int64		messages = served->way->methods->messages(served->way);
+
+	if (served->careful > 0 && current)
+	{
+		served->careful = Max(served->careful - messages, 0);
+		sc_stats_worker_set_careful(served->careful);
+		if (served->careful == 0)
+			served->careful_done = true;
+	}
+	else if (!current && served->way->methods->spoiled(served->way))
+	{
+		sc_stats_worker_set_careful(Max(messages, 1));
+		sc_unit_start_anew(DEBUG1, "a batch is read again by the executor's way");
+	}
+}
+
 bool
 sc_flush(ScServed *served, const volatile bool *stale)
 {
@@ -303,6 +326,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
 		FreeErrorData(edata);
 	}
+	count_careful(served, current);
 	if (current)
 	{
 		sc_stats_worker_flushed(served->way->methods->messages(served->way),

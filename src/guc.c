@@ -17,11 +17,20 @@ bool		sc_enabled = true;
 char	   *sc_bootstrap_servers = NULL;
 int			sc_flush_interval = 100;
 int			sc_batch_mem = 32 * 1024;
+int			sc_tally_mem = 64 * 1024;
 int			sc_fetch_mem = 64 * 1024;
 int			sc_max_workers = 8;
 int			sc_max_partitions = 4096;
 int			sc_metadata_interval = 30;
 int			sc_reject_payload_limit = 64;
+int			sc_way = SC_WAY_AUTO;
+
+static const struct config_enum_entry way_words[] = {
+	{"auto", SC_WAY_AUTO, false},
+	{"executor", SC_WAY_EXECUTOR, false},
+	{"tally", SC_WAY_TALLY, false},
+	{NULL, 0, false}
+};
 
 static void
 define_ingestion(void)
@@ -90,6 +99,16 @@ define_memory(void)
 							GUC_UNIT_KB,
 							NULL, NULL, NULL);
 
+	DefineCustomIntVariable("streamcount.tally_mem",
+							"Sets the memory for counts that one worker has not committed yet.",
+							"When the next message could exceed it, the counts are "
+							"committed before more are taken.",
+							&sc_tally_mem,
+							64 * 1024, 4 * 1024, 4 * 1024 * 1024 - 1,
+							PGC_SIGHUP,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
 	DefineCustomIntVariable("streamcount.fetch_mem",
 							"Sets the memory for messages that one worker or scan has "
 							"fetched ahead.",
@@ -99,6 +118,21 @@ define_memory(void)
 							PGC_SIGHUP,
 							GUC_UNIT_KB,
 							NULL, NULL, NULL);
+}
+
+static void
+define_developer(void)
+{
+	DefineCustomEnumVariable("streamcount.way",
+							 "Sets how rollups that are created are kept up to date.",
+							 "\"auto\" takes the C tally for queries that it knows, and "
+							 "PostgreSQL's executor for all others. \"executor\" takes the "
+							 "executor for all; \"tally\" refuses the others.",
+							 &sc_way,
+							 SC_WAY_AUTO, way_words,
+							 PGC_USERSET,
+							 GUC_NOT_IN_SAMPLE,
+							 NULL, NULL, NULL);
 }
 
 /* What shared memory and the number of processes are sized by. */
@@ -130,6 +164,7 @@ sc_guc_define(bool preloaded)
 {
 	define_ingestion();
 	define_memory();
+	define_developer();
 	if (preloaded)
 		define_sizes();
 

@@ -80,9 +80,24 @@ start_anew(ScTask *task, int nrows)
 		part->new_next = part->next;
 		part->counted = part->filtered = part->rejected = 0;
 		part->new_rejected_in_row = part->rejected_in_row;
+		part->tallied_before = 0;
 		part->last_ms = -1;
 		part->halt_reason = part->halt_hint = NULL;
 	}
+}
+
+/* Not where the tally has taken it; what it took before breaks a row of rejects. */
+static bool
+is_ours(const ScTask *task, ScPart *part, int i)
+{
+	if (task->tallied == NULL)
+		return true;
+	if (task->tallied[i] < 0)
+		return false;
+	if (task->tallied[i] > part->tallied_before)
+		part->new_rejected_in_row = 0;
+	part->tallied_before = task->tallied[i];
+	return true;
 }
 
 void
@@ -98,7 +113,7 @@ sc_judge(ScTask *task, const ScStream *stream, const ScBatch *batch)
 		const ScReject *why;
 
 		if (part == NULL || !part->active || part->halt_reason ||
-			row->message.offset < part->new_next)
+			row->message.offset < part->new_next || !is_ours(task, part, i))
 			continue;
 		part->last_ms = row->message.timestamp_ms;
 		why = fault_of(task, i, row);

@@ -322,8 +322,9 @@ sc_ledger_flush(ScFlush *flush)
 	}
 	flush->way->methods->prepare(flush->way, flush->tasks);
 	moving = find_moving(flush);
-	lock_data(flush, moving);
-	if (*flush->stale)
+	if (!flush->way->methods->spoiled(flush->way))
+		lock_data(flush, moving);
+	if (*flush->stale || flush->way->methods->spoiled(flush->way))
 	{
 		sc_ledger_commit();
 		return false;

@@ -36,7 +36,8 @@ typedef struct ScFlush
 
 /*
  * Write one flush: its own transaction.  False, with nothing written, when
- * the definition that the messages were decoded by is no longer in force.
+ * the definition that the messages were decoded by is no longer in force, or
+ * the way is spoiled.
  */
 extern bool sc_ledger_flush(ScFlush *flush);
 

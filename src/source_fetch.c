@@ -18,6 +18,9 @@
 /* Newer libraries' alone; a number, since any may be the one that is loaded. */
 #define LOG_TRUNCATION (-139)
 
+/* How often a pause is ended, at the most, while a full queue is taken. */
+#define PAUSE_ENDS 4
+
 static void
 drain_pipe(ScSource *source)
 {
@@ -30,26 +33,26 @@ drain_pipe(ScSource *source)
 /*
  * When its queue is full, librdkafka 2.0 pauses fetching for up to a second,
  * even if the queue is empty again after a tenth of it.  Any request to a
- * broker ends the pause, so the brokers that lead our partitions are asked
- * for an offset, whose answer nobody awaits.
+ * broker ends the pause, so whenever a good part of a full queue has been
+ * taken, the brokers that lead our partitions are asked for an offset, whose
+ * answer nobody awaits.
  */
 static void
 end_fetch_pause(ScSource *source)
 {
-	if (source->assigned != NULL &&
-		(source->taken_messages >= source->full_messages / 2 ||
-		 source->taken_bytes >= source->full_bytes / 2))
-	{
-		rd_kafka_topic_partition_list_t *ask =
-		rd_kafka_topic_partition_list_copy(source->assigned);
+	rd_kafka_topic_partition_list_t *ask;
 
-		for (int i = 0; i < ask->cnt; i++)
-			ask->elems[i].offset = RD_KAFKA_OFFSET_END;
-		(void) rd_kafka_offsets_for_times(source->rk, ask, 0);
-		rd_kafka_topic_partition_list_destroy(ask);
-	}
+	if (source->assigned == NULL ||
+		(source->taken_messages < source->full_messages / PAUSE_ENDS &&
+		 source->taken_bytes < source->full_bytes / PAUSE_ENDS))
+		return;
 	source->taken_messages = 0;
 	source->taken_bytes = 0;
+	ask = rd_kafka_topic_partition_list_copy(source->assigned);
+	for (int i = 0; i < ask->cnt; i++)
+		ask->elems[i].offset = RD_KAFKA_OFFSET_END;
+	(void) rd_kafka_offsets_for_times(source->rk, ask, 0);
+	rd_kafka_topic_partition_list_destroy(ask);
 }
 
 static ScFetchKind
@@ -190,8 +193,7 @@ sc_source_poll(ScSource *source, ScFetch *entries, int max)
 		}
 	} while (n == 0 && source->nmessages > 0);
 
-	if (n == 0)
-		end_fetch_pause(source);
+	end_fetch_pause(source);
 	return n;
 }
 

@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog.h"
+#include "choose.h"
 #include "compat.h"
 #include "execute.h"
 #include "guc.h"
@@ -43,7 +44,7 @@ static Datum
 current_settings(void)
 {
 	static const char *const names[] = {"TimeZone", "DateStyle", "IntervalStyle", "search_path",
-	"lc_monetary", "lc_numeric", "lc_time", "default_text_search_config"};
+	"lc_monetary", "lc_numeric", "lc_time", "default_text_search_config", "streamcount.way"};
 	Datum		values[2 * lengthof(names)];
 
 	for (int i = 0; i < (int) lengthof(names); i++)
@@ -120,6 +121,18 @@ check_merge(const ScObjects *made)
 	sc_execute_check(&rollup, made->compiled->columns);
 }
 
+static void
+check_way(const ScStream *stream, const ScObjects *made)
+{
+	const char *why;
+
+	if (sc_way == SC_WAY_TALLY && sc_choose_plan(stream, made->query, NIL, &why) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the rollup needs the executor: %s", why),
+				 errhint("Set streamcount.way to \"auto\".")));
+}
+
 Datum
 streamcount_create_rollup(PG_FUNCTION_ARGS)
 {
@@ -142,6 +155,7 @@ streamcount_create_rollup(PG_FUNCTION_ARGS)
 	check_stream(made.compiled->stream);
 	check_merge(&made);
 	stream = sc_stream_load(made.compiled->stream, false, CurrentMemoryContext);
+	check_way(stream, &made);
 	write_catalog(&made, start, current_settings(),
 				  sc_stream_fingerprint(stream, made.compiled->columns),
 				  !PG_ARGISNULL(3) && PG_GETARG_BOOL(3));

@@ -94,6 +94,12 @@ extern void sc_stats_worker_state(ScState state, const char *reason);
 extern void sc_stats_worker_flushed(int64 messages, int64 bytes, int64 rows);
 /* An end that is no failure: the launcher starts the unit again at once. */
 extern void sc_stats_worker_will_restart(const char *reason);
+/*
+ * So many messages are to be read by the executor's way alone, by whichever
+ * worker serves the unit; 0: as usual.
+ */
+extern void sc_stats_worker_set_careful(int64 messages);
+extern int64 sc_stats_worker_careful(void);
 /* Nothing left to serve: the launcher forgets the unit. */
 extern void sc_stats_worker_finished(void);
 

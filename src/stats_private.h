@@ -29,6 +29,7 @@ typedef struct ScSlot
 	uint64		ticket;			/* of the last start; a worker with another is late */
 	Latch	   *latch;			/* the worker's, while it is running */
 	TimestampTz joined_at;		/* when it last took a rollup back */
+	int64		careful;		/* messages to be read by the executor's way alone */
 	pg_atomic_uint32 told;		/* the worker has to read the catalog again */
 	pg_atomic_uint64 end_request;
 	ScUnitInfo	info;

@@ -142,6 +142,22 @@ sc_stats_worker_will_restart(const char *reason)
 	LWLockRelease(sc_stats_shared->unit_lock);
 }
 
+void
+sc_stats_worker_set_careful(int64 messages)
+{
+	if (mine == NULL)
+		return;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	mine->careful = messages;
+	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
+int64
+sc_stats_worker_careful(void)
+{
+	return mine == NULL ? 0 : mine->careful;
+}
+
 /*
  * What was committed after the worker's last look at the catalog may be
  * something to serve: then it is started again.

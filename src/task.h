@@ -25,6 +25,7 @@ typedef struct ScPart
 	int64		filtered;
 	int64		rejected;
 	int			new_rejected_in_row;
+	int64		tallied_before; /* messages that the tally took before the one judged last */
 	int64		last_ms;		/* Kafka's time of the last message */
 	const char *halt_reason;	/* the flush ends in a halt of the partition */
 	const char *halt_hint;
@@ -52,9 +53,16 @@ typedef struct ScTask
 {
 	ScRollup   *rollup;
 	Bitmapset  *columns;		/* of the stream, that the query reads */
+	const struct ScTallyPlan *plan; /* NULL: its messages go the executor's way */
 	int			nparts;
 	ScPart	   *parts;
 	bool		set_aside;		/* halted or blocked: not part of the next flush */
+
+	/*
+	 * By row of the batch: how many messages of the partition the tally took
+	 * before it; -1: it took the row itself.  NULL: it takes none.
+	 */
+	const int64 *tallied;
 
 	/* Of the flush in hand: */
 	bool	   *shown;			/* by row of the batch */

@@ -22,6 +22,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "choose.h"
 #include "identity.h"
 #include "objects.h"
 #include "starts.h"
@@ -148,12 +149,14 @@ find_columns(const ScRollup *rollup, Bitmapset **columns)
 }
 
 static ScTask *
-make_task(ScRollup *rollup, Bitmapset *columns)
+make_task(const ScServed *served, ScRollup *rollup, Bitmapset *columns)
 {
 	ScTask	   *task = palloc0(sizeof(ScTask));
 
 	task->rollup = rollup;
 	task->columns = columns;
+	if (served->careful == 0)
+		task->plan = sc_choose_plan(served->stream, rollup->query, rollup->settings, NULL);
 	return task;
 }
 
@@ -180,7 +183,7 @@ consider(ScServed *served, ScRollup *rollup)
 	if (strcmp(sc_stream_fingerprint(served->stream, columns), rollup->fingerprint) != 0)
 		return make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
 						 "Run streamcount.resume() to go on by the new definition, or drop and create the rollup to count anew.");
-	served->tasks = lappend(served->tasks, make_task(rollup, columns));
+	served->tasks = lappend(served->tasks, make_task(served, rollup, columns));
 	return NULL;
 }
 
@@ -202,11 +205,19 @@ static void
 make_way(ScServed *served)
 {
 	Bitmapset  *columns = NULL;
+	bool		tally = false;
 	ListCell   *lc;
 
 	foreach(lc, served->tasks)
-		columns = bms_union(columns, ((ScTask *) lfirst(lc))->columns);
-	if (served->tasks != NIL)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		columns = bms_union(columns, task->columns);
+		tally |= task->plan != NULL;
+	}
+	if (tally)
+		served->way = sc_way_tally(served->stream, columns, served->tasks, served->cx);
+	else if (served->tasks != NIL)
 		served->way = sc_way_executor(served->stream, columns, served->cx);
 }
 
@@ -218,6 +229,7 @@ read_definitions(ScServed *served)
 	MemoryContext old = MemoryContextSwitchTo(served->cx);
 	ListCell   *lc;
 
+	served->careful = sc_stats_worker_careful();
 	served->stream = sc_stream_load(served->unit.stream, true, served->cx);
 	served->rollups = load_rollups(&served->unit, served->cx);
 	served->signature = sign(served->stream, served->rollups);

@@ -45,6 +45,8 @@ typedef struct ScServed
 	ScPosition *positions;
 	ScWay	   *way;
 	int64		bytes;			/* of payloads that the way holds */
+	int64		careful;		/* messages left to be read by the executor's way alone */
+	bool		careful_done;
 
 	/* What went wrong with a partition; to be met when the way is empty. */
 	bool		faulted;

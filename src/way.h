@@ -22,7 +22,12 @@ typedef struct ScWay ScWay;
 typedef struct ScWayMethods
 {
 	const char *name;
+	/* Messages are accepted between these two; there is no transaction then. */
+	void		(*begin_accepting) (ScWay *way);
+	void		(*end_accepting) (ScWay *way);
 	void		(*accept) (ScWay *way, const ScMessage *message);
+	/* Flush before the next message is accepted. */
+	bool		(*full) (ScWay *way);
 	/* In a transaction, before any lock: what can be made ready. */
 	void		(*prepare) (ScWay *way, List *tasks);
 	/*
@@ -30,6 +35,11 @@ typedef struct ScWayMethods
 	 * the parts' new_next, rejected and halt_reason, and left_out.
 	 */
 	void		(*judge) (ScWay *way, ScTask *task);
+	/*
+	 * A judgement came too late: messages behind a halt are counted already.
+	 * They must be forgotten, and read again by the executor's way.
+	 */
+	bool		(*spoiled) (ScWay *way);
 	/* Merge into the data table; fills counted, filtered and rows_written. */
 	void		(*merge) (ScWay *way, ScTask *task);
 	/*
@@ -39,7 +49,6 @@ typedef struct ScWayMethods
 	bool		(*blame) (ScWay *way, ScTask *task);
 	void		(*forget) (ScWay *way);
 	int64		(*messages) (ScWay *way);
-	Size		(*memory) (ScWay *way);
 } ScWayMethods;
 
 struct ScWay
@@ -50,5 +59,9 @@ struct ScWay
 /* The defining query itself, run by PostgreSQL's executor over the batch. */
 extern ScWay *sc_way_executor(const ScStream *stream, const Bitmapset *columns,
 							  MemoryContext cx);
+
+/* The C tally, for the tasks that have a plan; all else goes the executor's way. */
+extern ScWay *sc_way_tally(const ScStream *stream, const Bitmapset *columns,
+						   List *tasks, MemoryContext cx);
 
 #endif							/* SC_WAY_H */

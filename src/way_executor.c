@@ -18,6 +18,7 @@
 
 #include "batch.h"
 #include "execute.h"
+#include "guc.h"
 #include "identity.h"
 #include "judge.h"
 #include "way.h"
@@ -29,6 +30,16 @@ typedef struct ExecutorWay
 	ScBatch    *batch;
 	MemoryContext flush_cx;		/* what a flush makes; reset with the batch */
 } ExecutorWay;
+
+static void
+executor_begin_accepting(ScWay *way)
+{
+}
+
+static void
+executor_end_accepting(ScWay *way)
+{
+}
 
 static void
 executor_accept(ScWay *way, const ScMessage *message)
@@ -185,22 +196,32 @@ executor_messages(ScWay *way)
 	return sc_batch_nrows(((ExecutorWay *) way)->batch);
 }
 
-static Size
-executor_memory(ScWay *way)
+static bool
+executor_full(ScWay *way)
 {
-	return sc_batch_memory(((ExecutorWay *) way)->batch);
+	return sc_batch_memory(((ExecutorWay *) way)->batch) >= (Size) sc_batch_mem * 1024;
+}
+
+/* It keeps its messages, and counts none before it has judged them. */
+static bool
+executor_spoiled(ScWay *way)
+{
+	return false;
 }
 
 static const ScWayMethods executor_methods = {
 	.name = "executor",
+	.begin_accepting = executor_begin_accepting,
+	.end_accepting = executor_end_accepting,
 	.accept = executor_accept,
+	.full = executor_full,
 	.prepare = executor_prepare,
 	.judge = executor_judge,
+	.spoiled = executor_spoiled,
 	.merge = executor_merge,
 	.blame = executor_blame,
 	.forget = executor_forget,
 	.messages = executor_messages,
-	.memory = executor_memory,
 };
 
 ScWay *

@@ -52,6 +52,9 @@
 #define UNANSWERED 3
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000
+/* Behind, flushes take no more than this part of the time, but come at least this often. */
+#define FLUSH_SHARE 20
+#define FLUSH_BEHIND_MS 10000
 
 typedef struct Worker
 {
@@ -62,6 +65,7 @@ typedef struct Worker
 	ScSource   *source;			/* NULL: no task, nothing to read */
 	WaitEventSet *waits;
 	TimestampTz flushed_at;
+	int			flush_took;		/* milliseconds */
 	TimestampTz rechecked_at;
 	TimestampTz asked_at;		/* topic and watermarks */
 	bool		locked;			/* the stream was, when it was last looked at */
@@ -295,7 +299,10 @@ flush(Worker *w)
 	w->flushed_at = GetCurrentTimestamp();
 	if (!sc_flush(w->served, &stale))
 		return;
+	w->flush_took = TimestampDifferenceMilliseconds(w->flushed_at, GetCurrentTimestamp());
 	sc_report_progress(w->served, w->end_answered);
+	if (w->served->careful_done)
+		sc_unit_start_anew(DEBUG1, "the batch that had to be read carefully is committed");
 	foreach(lc, w->served->tasks)
 	{
 		ScTask	   *task = lfirst(lc);
@@ -342,6 +349,21 @@ idle_time(const Worker *w, TimestampTz now)
 	return timeout;
 }
 
+/* Caught up, as often as it is set; behind, fewer and larger ones take less time. */
+static bool
+flush_due(const Worker *w, TimestampTz now, bool drained)
+{
+	int			interval = sc_flush_interval;
+
+	if (!sc_arrivals_pending(w->served))
+		return false;
+	if (w->served->way->methods->full(w->served->way))
+		return true;
+	if (!drained)
+		interval = Max(interval, Min(FLUSH_SHARE * w->flush_took, FLUSH_BEHIND_MS));
+	return TimestampDifferenceExceeds(w->flushed_at, now, interval);
+}
+
 /* Once round: true when there may be more to take at once. */
 static bool
 turn(Worker *w)
@@ -349,7 +371,6 @@ turn(Worker *w)
 	TimestampTz now;
 	int			taken;
 	bool		drained;
-	bool		full;
 
 	serve_interrupts(w);
 	now = GetCurrentTimestamp();
@@ -366,18 +387,14 @@ turn(Worker *w)
 		sc_arrivals_meet_fault(w->served, w->source);
 	}
 	answer_wait(w);
-	full = w->served->way->methods->memory(w->served->way) >= (Size) sc_batch_mem * 1024;
-
-	/* While there is more to take than we can, larger batches take less time. */
-	if (full || (drained && sc_arrivals_pending(w->served) &&
-				 TimestampDifferenceExceeds(w->flushed_at, now, sc_flush_interval)))
+	if (flush_due(w, now, drained))
 		flush(w);
 	ask_around(w, now);
 	if (sc_report_due(now) == 0)
 		sc_report_progress(w->served, w->end_answered);
-	if (taken == 0 && may_join(w))
+	if (taken == 0 && drained && may_join(w))
 		finish(w);
-	return taken > 0;
+	return taken > 0 || !drained;
 }
 
 static void

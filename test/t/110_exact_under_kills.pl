@@ -1,9 +1,10 @@
 # Kill anything at any moment: nothing is lost, nothing is counted twice.
 #
-# Fifty faults under load, in random order and at random moments.  After each
-# the whole rollup is compared with what another program, in another language,
-# counts over the same offsets; and all the time a reader looks whether rows
-# and offsets fit together in every snapshot that it gets.
+# Fifty faults under load, in random order and at random moments, at two
+# workers: one keeps its rollup by the tally, the other by the executor.  After
+# each fault both rollups are compared, whole, with what another program, in
+# another language, counts over the same offsets; and all the time a reader
+# looks whether rows and offsets fit together in every snapshot that it gets.
 
 use strict;
 use warnings;
@@ -40,8 +41,18 @@ $node->init(
 	conf => "restart_after_crash = on\nlog_statement = none\nstreamcount.flush_interval = 5ms\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
-$node->create_tweets_stream;
-$node->create_hashtags_rollup(granularities => $granularities);
+my %ways = (tallied => 'tally', executed => 'executor');
+my @rollups = sort keys %ways;
+
+foreach my $rollup (@rollups)
+{
+	$node->create_tweets_stream(name => "stream_$rollup", topic => 'tweets');
+	$node->create_hashtags_rollup(
+		name => $rollup,
+		stream => "stream_$rollup",
+		granularities => $granularities,
+		way => $ways{$rollup});
+}
 
 my $load = StreamCount::Load->start($kafka, 'tweets', rate => $rate, seed => $seed);
 
@@ -54,16 +65,15 @@ my $load = StreamCount::Load->start($kafka, 'tweets', rate => $rate, seed => $se
 my $tempdir = PostgreSQL::Test::Utils::tempdir;
 my $checks = "$tempdir/checks.sql";
 my $seen = "$tempdir/seen";
-my $check = q{
+my $check = join "\n", map { qq{
 	SELECT books.counted, rows.mentions, books.consumed, books.judged, rejects.n, books.rejected
 	FROM (SELECT coalesce(sum(counted), 0) AS counted,
 			coalesce(sum(rejected), 0) AS rejected,
 			coalesce(sum(counted + filtered + rejected), 0) AS judged,
 			coalesce(sum(next_offset - start_offset), 0) AS consumed
-		FROM streamcount.progress WHERE rollup = 'hashtags'::regclass) AS books,
-		(SELECT coalesce(sum(mentions), 0) AS mentions FROM hashtags WHERE "interval" = 'ALL') AS rows,
-		(SELECT count(*) AS n FROM streamcount.rejects) AS rejects;
-};
+		FROM streamcount.progress WHERE rollup = '$_'::regclass) AS books,
+		(SELECT coalesce(sum(mentions), 0) AS mentions FROM $_ WHERE "interval" = 'ALL') AS rows,
+		(SELECT count(*) AS n FROM streamcount.rejects WHERE rollup = '$_'::regclass) AS rejects;} } @rollups;
 
 PostgreSQL::Test::Utils::append_to_file($checks, "$check\nSELECT pg_sleep(0.005) \\g /dev/null\n" x 50);
 
@@ -90,9 +100,9 @@ sub snapshots
 # Faults
 # ---------------------------------------------------------------------
 
-# Where all partitions stand together
-my $position = q{SELECT coalesce(sum(next_offset), 0) FROM streamcount.progress
-	WHERE rollup = 'hashtags'::regclass};
+# Where all partitions stand together, of the rollup that is behind
+my $position = 'SELECT coalesce(min(next), 0) FROM (SELECT sum(next_offset) AS next
+	FROM streamcount.progress GROUP BY rollup) AS p';
 my $worker_kills = 0;
 my $orphans = 0;
 my $producers = 0;
@@ -123,11 +133,12 @@ sub family
 	return ($postmaster, @children);
 }
 
-# A worker may be between two lives: then this waits for the next one.
+# Either.  It may be between two lives: then this waits for the next one.
 sub worker
 {
 	$node->wait_for_sql("SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'streamcount worker'", 't');
-	return ($node->pids_of('worker'))[0] // worker();
+	my @workers = $node->pids_of('worker');
+	return $workers[ rand @workers ] // worker();
 }
 
 my %fault = (
@@ -201,9 +212,15 @@ sub goes_on_behind
 sub is_exact
 {
 	my ($name) = @_;
-	my $differences = $node->differences($kafka, 'tweets', granularities => $granularities);
 
-	ok($differences eq '', "exact: $name") or diag "seed $seed:\n" . substr $differences, 0, 2000;
+	foreach my $rollup (@rollups)
+	{
+		my $differences =
+		  $node->differences($kafka, 'tweets', name => $rollup, granularities => $granularities);
+
+		ok($differences eq '', "exact by the $ways{$rollup}: $name")
+		  or diag "seed $seed:\n" . substr $differences, 0, 2000;
+	}
 	return;
 }
 
@@ -256,11 +273,11 @@ my $took = time - $begin;
 
 ok($load->goes_on, 'the load went on through all of it');
 $load->stop;
-$node->wait_for_rollup($kafka, 'tweets');
+$node->wait_for_rollup($kafka, 'tweets', name => $_) foreach @rollups;
 is_exact('at the end');
-is( $node->safe_psql('postgres', "SELECT sum(mentions) FROM hashtags
+is( $node->safe_psql('postgres', "SELECT sum(mentions) FROM $_
 		WHERE hashtag = '#transaction' AND \"interval\" = 'ALL'"),
-	$committed || '', 'of the transactions, those that were committed');
+	$committed || '', "of the transactions, those that were committed, by the $ways{$_}") foreach @rollups;
 
 # The books, by the other program
 my $theirs = '';
@@ -270,8 +287,8 @@ for (split /\n/, `$StreamCount::Broker::root/test/bin/count.py @{[ $kafka->boots
 	$theirs .= join('|', $partition, $read, $left_out) . "\n";
 }
 is( $node->safe_psql('postgres', "SELECT partition, counted + filtered + rejected, rejected
-		FROM streamcount.progress WHERE rollup = 'hashtags'::regclass ORDER BY partition") . "\n",
-	$theirs, 'the books say the same');
+		FROM streamcount.progress WHERE rollup = '$_'::regclass ORDER BY partition") . "\n",
+	$theirs, "the books say the same, by the $ways{$_}") foreach @rollups;
 
 StreamCount::Broker::end($reader, 'TERM', 5);
 my ($snapshots, @bad) = snapshots();

@@ -114,8 +114,10 @@ sub create_hashtags_rollup
 	my $name = $args{name} // 'hashtags';
 	my $stream = $args{stream} // 'tweets';
 	my $granularities = $args{granularities} // 'day,ALL';
+	my $way = $args{way} // 'auto';
 
 	$self->safe_psql($args{dbname} // 'postgres', qq{
+		SET streamcount.way = '$way';
 		SELECT streamcount.create_rollup('$name', \$\$
 		  SELECT hashtag, w.interval, count(*) AS mentions
 		  FROM $stream,

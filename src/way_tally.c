@@ -1,0 +1,448 @@
+/*-------------------------------------------------------------------------
+ *
+ * way_tally.c
+ *		The way of the C tally.
+ *
+ * A message is tallied where everything about it is sure.  Where anything is
+ * in doubt (its payload, a value, an expression that fails) it is left to an
+ * executor's way, which stands behind this one: that decodes it, judges it
+ * and runs the defining query over it, in the same flush.  So what a reject
+ * is, and why, is always said by PostgreSQL itself, and the tally only has to
+ * be right where it is sure.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "execute.h"
+#include "guc.h"
+#include "tallier.h"
+#include "way.h"
+
+/* What the tally took of one partition since the last flush. */
+typedef struct Took
+{
+	int64		counted;
+	int64		filtered;
+	int64		next;			/* behind the last message */
+	int64		last_ms;
+} Took;
+
+/* A task whose messages are tallied. */
+typedef struct Tallied
+{
+	ScTask	   *task;
+	ScTallier  *tallier;
+	Took	   *took;			/* by part of the task; NULL: nothing yet */
+	bool		doubt;			/* of the message in hand */
+	int64	   *rows;			/* by row of the batch, see ScTask.tallied */
+	int64		max_rows;
+} Tallied;
+
+/* Where the message in hand is: before the first task, or at one of them. */
+#define AT_DECODE (-1)
+
+typedef struct TallyWay
+{
+	ScWay		way;
+	ScWay	   *executor;		/* for all that is in doubt */
+	bool		all_to_executor;	/* there are tasks that are not tallied at all */
+	MemoryContext cx;
+	ScQuick    *quick;
+	ScQuickValue *columns;
+	bool		throws;			/* messages are taken under a guard */
+	int			ntallied;
+	Tallied    *tallied;
+	int			at;
+	int64		messages;
+	bool		left;			/* some of them to the executor */
+	bool		spoiled;
+	ResourceOwner owner;		/* of the guard's transaction */
+	MemoryContext caller;		/* current outside of it */
+} TallyWay;
+
+/* ---------------------------------------------------------------------
+ * The guard: a subtransaction that takes no transaction id
+ * --------------------------------------------------------------------- */
+
+static void
+begin_guard(TallyWay *w)
+{
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(w->cx);
+}
+
+static void
+tally_begin_accepting(ScWay *way)
+{
+	TallyWay   *w = (TallyWay *) way;
+
+	if (!w->throws)
+		return;
+	w->caller = CurrentMemoryContext;
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	w->owner = CurrentResourceOwner;
+	begin_guard(w);
+}
+
+static void
+tally_end_accepting(ScWay *way)
+{
+	TallyWay   *w = (TallyWay *) way;
+
+	if (!w->throws)
+		return;
+	ReleaseCurrentSubTransaction();
+	CurrentResourceOwner = w->owner;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(w->caller);
+}
+
+/* ---------------------------------------------------------------------
+ * Messages
+ * --------------------------------------------------------------------- */
+
+static Took *
+took_of(Tallied *t, const ScPart *part, MemoryContext cx)
+{
+	if (t->took == NULL)
+		t->took = MemoryContextAllocZero(cx, sizeof(Took) * Max(t->task->nparts, 1));
+	return &t->took[part - t->task->parts];
+}
+
+static void
+take(TallyWay *w, Tallied *t, const ScMessage *message)
+{
+	ScPart	   *part = sc_task_part(t->task, message->partition);
+	ScTaken		taken;
+	Took	   *took;
+
+	/* counted already, or not to be counted now */
+	if (part == NULL || !part->active || message->offset < part->next)
+		return;
+	taken = sc_tallier_take(t->tallier, w->columns);
+	if (taken == SC_TAKEN_DOUBT)
+	{
+		t->doubt = true;
+		return;
+	}
+	took = took_of(t, part, w->cx);
+	if (taken == SC_TAKEN_COUNTED)
+		took->counted++;
+	else
+		took->filtered++;
+	took->next = message->offset + 1;
+	took->last_ms = message->timestamp_ms;
+}
+
+static void
+doubt_all(TallyWay *w)
+{
+	for (int i = 0; i < w->ntallied; i++)
+		w->tallied[i].doubt = true;
+	w->at = w->ntallied;
+}
+
+/* From where it is to the last task; w->at tells where an ERROR came from. */
+static void
+go_on(TallyWay *w, const ScMessage *message)
+{
+	if (w->at == AT_DECODE)
+	{
+		if (!sc_decode_quick(w->quick, message, w->columns))
+		{
+			doubt_all(w);
+			return;
+		}
+		w->at++;
+	}
+	for (; w->at < w->ntallied; w->at++)
+		take(w, &w->tallied[w->at], message);
+}
+
+/* The message may be at fault, whatever the error: the executor's way will tell. */
+static bool
+is_worlds_fault(int sqlerrcode)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+go_on_guarded(TallyWay *w, const ScMessage *message)
+{
+	PG_TRY();
+	{
+		go_on(w, message);
+	}
+	PG_CATCH();
+	{
+		if (is_worlds_fault(geterrcode()))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = w->owner;
+		begin_guard(w);
+		if (w->at == AT_DECODE)
+			doubt_all(w);
+		else
+			w->tallied[w->at++].doubt = true;
+	}
+	PG_END_TRY();
+}
+
+static int64
+taken_of(const Tallied *t, const ScPart *part)
+{
+	const Took *took = t->took ? &t->took[part - t->task->parts] : NULL;
+
+	return took ? took->counted + took->filtered : 0;
+}
+
+/* The message becomes this row of the batch: note whose it is. */
+static void
+note_row(TallyWay *w, Tallied *t, int64 row, const ScMessage *message)
+{
+	ScPart	   *part = sc_task_part(t->task, message->partition);
+
+	if (row >= t->max_rows)
+	{
+		t->max_rows = Max(2 * t->max_rows, 256);
+		t->rows = t->rows == NULL ?
+			MemoryContextAllocHuge(w->cx, sizeof(int64) * t->max_rows) :
+			repalloc_huge(t->rows, sizeof(int64) * t->max_rows);
+		t->task->tallied = t->rows;
+	}
+	t->rows[row] = t->doubt && part != NULL ? taken_of(t, part) : -1;
+	t->doubt = false;
+}
+
+static void
+tally_accept(ScWay *way, const ScMessage *message)
+{
+	TallyWay   *w = (TallyWay *) way;
+	bool		leave = w->all_to_executor;
+
+	w->messages++;
+	w->at = AT_DECODE;
+	if (w->throws)
+		while (w->at < w->ntallied)
+			go_on_guarded(w, message);
+	else
+		go_on(w, message);
+
+	for (int i = 0; i < w->ntallied; i++)
+		leave |= w->tallied[i].doubt;
+	if (!leave)
+		return;
+	w->left = true;
+	for (int i = 0; i < w->ntallied; i++)
+		note_row(w, &w->tallied[i], w->executor->methods->messages(w->executor), message);
+	w->executor->methods->accept(w->executor, message);
+}
+
+static bool
+tally_full(ScWay *way)
+{
+	TallyWay   *w = (TallyWay *) way;
+	Size		size = 0;
+
+	if (w->left && w->executor->methods->full(w->executor))
+		return true;
+	for (int i = 0; i < w->ntallied; i++)
+		size += sc_tally_memory_next(sc_tallier_tally(w->tallied[i].tallier));
+	return w->messages > 0 && size > (Size) sc_tally_mem * 1024;
+}
+
+/* ---------------------------------------------------------------------
+ * A flush
+ * --------------------------------------------------------------------- */
+
+static void
+tally_prepare(ScWay *way, List *tasks)
+{
+	TallyWay   *w = (TallyWay *) way;
+
+	w->executor->methods->prepare(w->executor, tasks);
+}
+
+static Tallied *
+find_tallied(const TallyWay *w, const ScTask *task)
+{
+	for (int i = 0; i < w->ntallied; i++)
+		if (w->tallied[i].task == task)
+			return &w->tallied[i];
+	return NULL;
+}
+
+/* What the tally took, beside what was judged of the rows in the batch. */
+static void
+judge_part(TallyWay *w, ScPart *part, const Took *took)
+{
+	if (took->next == 0)
+		return;
+	if (took->counted + took->filtered > part->tallied_before && part->halt_reason == NULL)
+		part->new_rejected_in_row = 0;
+	if (took->next > part->new_next)
+	{
+		if (part->halt_reason != NULL)
+			w->spoiled = true;
+		part->new_next = took->next;
+		part->last_ms = took->last_ms;
+	}
+}
+
+static void
+tally_judge(ScWay *way, ScTask *task)
+{
+	TallyWay   *w = (TallyWay *) way;
+	Tallied    *t = find_tallied(w, task);
+
+	w->executor->methods->judge(w->executor, task);
+	for (int i = 0; t != NULL && t->took != NULL && i < task->nparts; i++)
+		judge_part(w, &task->parts[i], &t->took[i]);
+}
+
+static bool
+tally_spoiled(ScWay *way)
+{
+	return ((TallyWay *) way)->spoiled;
+}
+
+static bool
+next_row(void *arg, Datum *values, bool *isnull)
+{
+	return sc_tallier_rows_next(arg, values, isnull);
+}
+
+static void
+merge_tally(Tallied *t)
+{
+	ScTask	   *task = t->task;
+
+	if (sc_tally_count(sc_tallier_tally(t->tallier)) > 0)
+		task->rows_written +=
+			sc_execute_merge_rows(task->rollup, task->columns, task->plan->in_order,
+								  next_row, sc_tallier_rows_begin(t->tallier, CurrentMemoryContext));
+	for (int i = 0; t->took != NULL && i < task->nparts; i++)
+	{
+		task->parts[i].counted += t->took[i].counted;
+		task->parts[i].filtered += t->took[i].filtered;
+	}
+}
+
+static void
+tally_merge(ScWay *way, ScTask *task)
+{
+	TallyWay   *w = (TallyWay *) way;
+	Tallied    *t = find_tallied(w, task);
+
+	w->executor->methods->merge(w->executor, task);
+	if (t != NULL)
+		merge_tally(t);
+}
+
+static bool
+tally_blame(ScWay *way, ScTask *task)
+{
+	TallyWay   *w = (TallyWay *) way;
+
+	return w->executor->methods->blame(w->executor, task);
+}
+
+static void
+tally_forget(ScWay *way)
+{
+	TallyWay   *w = (TallyWay *) way;
+
+	w->executor->methods->forget(w->executor);
+	for (int i = 0; i < w->ntallied; i++)
+	{
+		Tallied    *t = &w->tallied[i];
+
+		sc_tallier_forget(t->tallier);
+		if (t->took != NULL)
+			memset(t->took, 0, sizeof(Took) * t->task->nparts);
+	}
+	w->messages = 0;
+	w->left = false;
+	w->spoiled = false;
+}
+
+static int64
+tally_messages(ScWay *way)
+{
+	return ((TallyWay *) way)->messages;
+}
+
+static const ScWayMethods tally_methods = {
+	.name = "tally",
+	.begin_accepting = tally_begin_accepting,
+	.end_accepting = tally_end_accepting,
+	.accept = tally_accept,
+	.full = tally_full,
+	.prepare = tally_prepare,
+	.judge = tally_judge,
+	.spoiled = tally_spoiled,
+	.merge = tally_merge,
+	.blame = tally_blame,
+	.forget = tally_forget,
+	.messages = tally_messages,
+};
+
+/* The task keeps its oldest rows' array from the start: NULL means the executor. */
+static void
+init_tallied(TallyWay *w, Tallied *t, ScTask *task, const ScStream *stream)
+{
+	t->task = task;
+	t->tallier = sc_tallier_create(task->plan, stream, w->cx);
+	t->max_rows = 256;
+	t->rows = palloc(sizeof(int64) * t->max_rows);
+	task->tallied = t->rows;
+	w->throws |= task->plan->throws;
+}
+
+ScWay *
+sc_way_tally(const ScStream *stream, const Bitmapset *columns, List *tasks, MemoryContext cx)
+{
+	MemoryContext old = MemoryContextSwitchTo(cx);
+	TallyWay   *w = palloc0(sizeof(TallyWay));
+	Bitmapset  *read = NULL,
+			   *datums = NULL;
+	ListCell   *lc;
+
+	w->way.methods = &tally_methods;
+	w->cx = cx;
+	w->executor = sc_way_executor(stream, columns, cx);
+	w->tallied = palloc0(sizeof(Tallied) * list_length(tasks));
+	foreach(lc, tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+
+		if (task->plan == NULL)
+		{
+			w->all_to_executor = true;
+			continue;
+		}
+		init_tallied(w, &w->tallied[w->ntallied++], task, stream);
+		read = bms_union(read, task->plan->columns);
+		datums = bms_union(datums, task->plan->datums);
+	}
+	w->quick = sc_decode_quick_create(stream, read, datums, cx);
+	w->columns = palloc0(sizeof(ScQuickValue) * Max(stream->natts, 1));
+	w->throws |= sc_decode_quick_throws(w->quick);
+	MemoryContextSwitchTo(old);
+	return &w->way;
+}
