@@ -29,7 +29,8 @@ use StreamCount::Broker;
 use Time::HiRes qw(sleep time);
 
 # init(brokers => 'host:port', conf => "lines for postgresql.conf\n", ...);
-# the rest goes to PostgreSQL::Test::Cluster's init.
+# the rest goes to PostgreSQL::Test::Cluster's init.  STREAMCOUNT_WAY=executor
+# lets all rollups that do not say otherwise go that way.
 sub init
 {
 	my ($self, %args) = @_;
@@ -41,6 +42,7 @@ sub init
 		"shared_preload_libraries = 'streamcount'\n"
 		  . "streamcount.bootstrap_servers = '$brokers'\n"
 		  . "timezone = 'UTC'\n"
+		  . ($ENV{STREAMCOUNT_WAY} ? "streamcount.way = '$ENV{STREAMCOUNT_WAY}'\n" : '')
 		  . $conf);
 	return;
 }
@@ -114,10 +116,10 @@ sub create_hashtags_rollup
 	my $name = $args{name} // 'hashtags';
 	my $stream = $args{stream} // 'tweets';
 	my $granularities = $args{granularities} // 'day,ALL';
-	my $way = $args{way} // 'auto';
+	my $way = $args{way} ? "SET streamcount.way = '$args{way}';" : '';
 
 	$self->safe_psql($args{dbname} // 'postgres', qq{
-		SET streamcount.way = '$way';
+		$way
 		SELECT streamcount.create_rollup('$name', \$\$
 		  SELECT hashtag, w.interval, count(*) AS mentions
 		  FROM $stream,
