@@ -322,6 +322,15 @@ sc_arrivals_pending(const ScServed *served)
 	return false;
 }
 
+bool
+sc_arrivals_behind(const ScServed *served)
+{
+	for (int i = 0; i < served->npositions; i++)
+		if (served->positions[i].high_watermark > served->positions[i].next)
+			return true;
+	return false;
+}
+
 /* ---------------------------------------------------------------------
  * Questions
  * --------------------------------------------------------------------- */

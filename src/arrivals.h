@@ -35,6 +35,9 @@ extern void sc_arrivals_meet_fault(ScServed *served, ScSource *source);
 /* Is there anything that a flush would write? */
 extern bool sc_arrivals_pending(const ScServed *served);
 
+/* Are there messages that were there when the ends were last learnt? */
+extern bool sc_arrivals_behind(const ScServed *served);
+
 /* Short questions; false when they were not answered. */
 extern bool sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms);
 extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms);

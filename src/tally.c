@@ -78,12 +78,12 @@ drop_order(ScTally *tally)
 	tally->sorted = NULL;
 }
 
-/* Give the draft its place. */
+/* Give a draft of this size its place. */
 static ScTallyEntry *
-place_draft(ScTally *tally, uint32 *ref)
+place_draft(ScTally *tally, const ScTallyEntry *draft, Size draft_size, uint32 *ref)
 {
 	Size		words = sizeof(uint64) * tally->states.nwords;
-	Size		size = MAXALIGN(tally->draft_marks[tally->nkeys].offset);
+	Size		size = MAXALIGN(draft_size);
 	ScTallyChunk *chunk;
 	ScTallyEntry *entry;
 
@@ -95,7 +95,7 @@ place_draft(ScTally *tally, uint32 *ref)
 	entry = (ScTallyEntry *) (chunk->bytes + chunk->end + words);
 	*ref = (uint32) (tally->chunk * (Size) UNITS_PER_CHUNK + (chunk->end + words) / MAXIMUM_ALIGNOF);
 	memset((char *) entry - words, 0, words);
-	memcpy(entry, tally->draft, tally->draft_marks[tally->nkeys].offset);
+	memcpy(entry, draft, draft_size);
 	chunk->end += words + size;
 	return entry;
 }
@@ -153,19 +153,17 @@ double_table(ScTally *tally)
 	tally->table_bits = bits;
 }
 
-/* Is the draft, which has the same hash, this entry once more? */
+/* Is a draft that has the same hash this entry once more? */
 static inline bool
-is_draft(const ScTally *tally, const ScTallyEntry *entry)
+is_draft(const ScTally *tally, const ScTallyEntry *draft, const ScTallyEntry *entry)
 {
-	const ScTallyEntry *draft = tally->draft;
-
 	return entry->window == draft->window && entry->chain == draft->chain &&
 		sc_tally_same_keys(tally, entry, draft);
 }
 
-/* The entry that the draft is, or becomes. */
+/* The entry that a draft is, or becomes. */
 static inline ScTallyEntry *
-find_or_place(ScTally *tally, uint32 hash)
+find_or_place(ScTally *tally, uint32 hash, const ScTallyEntry *draft, Size size)
 {
 	uint32		mask = ((uint32) 1 << tally->table_bits) - 1;
 	uint32		at = hash >> (32 - tally->table_bits);
@@ -176,38 +174,27 @@ find_or_place(ScTally *tally, uint32 hash)
 		if (tally->table[at].hash != hash)
 			continue;
 		entry = entry_at(tally, tally->table[at].ref);
-		if (likely(is_draft(tally, entry)))
+		if (likely(is_draft(tally, draft, entry)))
 			return entry;
 	}
 	if (unlikely(tally->count >= table_limit(tally)))
 	{
 		double_table(tally);
-		return find_or_place(tally, hash);
+		return find_or_place(tally, hash, draft, size);
 	}
-	entry = place_draft(tally, &tally->table[at].ref);
+	entry = place_draft(tally, draft, size, &tally->table[at].ref);
 	tally->table[at].hash = hash;
 	tally->count++;
 	return entry;
 }
 
-void
-sc_tally_add(ScTally *tally, int chain, TimestampTz window, const NullableDatum *args)
+static inline void
+add_draft(ScTally *tally, uint32 hash, const ScTallyEntry *draft, Size size,
+		  const NullableDatum *args)
 {
-	uint32		hash = sc_tally_key_hash(tally, chain, window);
-	ScTallyEntry *draft = tally->draft;
-	ScTallyEntry *entry;
+	ScTallyEntry *entry = find_or_place(tally, hash, draft, size);
 	ScStatePlace place;
 	MemoryContext caller;
-	Size		size = tally->draft_marks[tally->nkeys].offset - tally->draft_marks[0].offset;
-
-	Assert(tally->drafted == tally->nkeys);
-	Assert(chain >= 0 && chain <= PG_UINT16_MAX);
-	if (unlikely(size > MAX_KEYS_SIZE))
-		elog(ERROR, "%zu bytes of keys are too many for a tally", size);
-	draft->window = window;
-	draft->chain = (uint16) chain;
-	draft->size = (uint16) size;
-	entry = find_or_place(tally, hash);
 
 	place.words = sc_tally_words_of(tally, entry);
 	place.marks = entry->marks;
@@ -216,6 +203,89 @@ sc_tally_add(ScTally *tally, int chain, TimestampTz window, const NullableDatum 
 	sc_tally_state_add(&tally->states, &place, args);
 	MemoryContextSwitchTo(caller);
 	sc_tally_clean(tally);
+}
+
+/* ----------------------------------------------------------------
+ * Waiting
+ *
+ * The places that an occurrence is counted in are mostly out of the cache:
+ * first its slot of the table, then the entry that this refers to.  So each is
+ * fetched while others, that came before, are counted.
+ * ----------------------------------------------------------------
+ */
+
+static inline ScTallyWaiting *
+waiting_at(const ScTally *tally, uint64 number)
+{
+	return &tally->waiting[number % SC_TALLY_WAITING];
+}
+
+static inline void
+end_wait(ScTally *tally, uint64 number)
+{
+	ScTallyWaiting *waiting = waiting_at(tally, number);
+
+	add_draft(tally, waiting->hash, (ScTallyEntry *) waiting->draft, waiting->size,
+			  waiting->args);
+}
+
+static void
+end_all_waits(ScTally *tally)
+{
+	uint64		first = tally->waited > SC_TALLY_WAITING ? tally->waited - SC_TALLY_WAITING : 0;
+
+	for (uint64 i = first; i < tally->waited; i++)
+		end_wait(tally, i);
+	tally->waited = 0;
+}
+
+/* By now the slot is there, and tells where the entry is. */
+static inline void
+fetch_entry(const ScTally *tally, uint64 number)
+{
+	uint32		hash = waiting_at(tally, number)->hash;
+	uint32		ref = tally->table[hash >> (32 - tally->table_bits)].ref;
+
+	if (ref != 0)
+		__builtin_prefetch(sc_tally_words_of(tally, entry_at(tally, ref)));
+}
+
+static inline void
+wait_for_memory(ScTally *tally, uint32 hash, Size size, const NullableDatum *args)
+{
+	uint64		number = tally->waited++;
+	ScTallyWaiting *waiting = waiting_at(tally, number);
+
+	if (number >= SC_TALLY_WAITING)
+		end_wait(tally, number);
+	waiting->hash = hash;
+	waiting->size = (uint32) size;
+	memcpy(waiting->draft, tally->draft, size);
+	memcpy(waiting->args, args, sizeof(NullableDatum) * tally->states.nstates);
+	__builtin_prefetch(&tally->table[hash >> (32 - tally->table_bits)]);
+	if (number >= SC_TALLY_WAITING / 2)
+		fetch_entry(tally, number - SC_TALLY_WAITING / 2);
+}
+
+void
+sc_tally_add(ScTally *tally, int chain, TimestampTz window, const NullableDatum *args)
+{
+	uint32		hash = sc_tally_key_hash(tally, chain, window);
+	ScTallyEntry *draft = tally->draft;
+	Size		size = tally->draft_marks[tally->nkeys].offset;
+	Size		keys_size = size - tally->draft_marks[0].offset;
+
+	Assert(tally->drafted == tally->nkeys);
+	Assert(chain >= 0 && chain <= PG_UINT16_MAX);
+	if (unlikely(keys_size > MAX_KEYS_SIZE))
+		elog(ERROR, "%zu bytes of keys are too many for a tally", keys_size);
+	draft->window = window;
+	draft->chain = (uint16) chain;
+	draft->size = (uint16) keys_size;
+	if (tally->waiting != NULL && size <= SC_TALLY_WAITING_SIZE)
+		wait_for_memory(tally, hash, size, args);
+	else
+		add_draft(tally, hash, draft, size, args);
 }
 
 /* ----------------------------------------------------------------
@@ -239,6 +309,8 @@ sc_tally_create(int nkeys, const ScTallyKey *keys,
 	sc_tally_key_prepare(tally, nkeys, keys);
 	tally->table_bits = MIN_TABLE_BITS;
 	tally->table = alloc_table(tally, tally->table_bits);
+	if (!tally->states.by_reference && nstates <= SC_TALLY_WAITING_STATES)
+		tally->waiting = MemoryContextAllocZero(cx, sizeof(ScTallyWaiting) * SC_TALLY_WAITING);
 	tally->max_chunks = 8;
 	tally->chunks = MemoryContextAlloc(cx, sizeof(ScTallyChunk) * tally->max_chunks);
 	tally->chunk = -1;
@@ -246,8 +318,9 @@ sc_tally_create(int nkeys, const ScTallyKey *keys,
 }
 
 int64
-sc_tally_count(const ScTally *tally)
+sc_tally_count(ScTally *tally)
 {
+	end_all_waits(tally);
 	return tally->count;
 }
 
@@ -294,6 +367,7 @@ sc_tally_forget(ScTally *tally)
 		tally->table = repalloc_huge(tally->table, table_size(tally->table_bits));
 	memset(tally->table, 0, table_size(tally->table_bits));
 	tally->count = 0;
+	tally->waited = 0;
 	tally->drafted = 0;
 }
 

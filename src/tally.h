@@ -89,7 +89,7 @@ extern size_t sc_tally_key_size(const ScTally *tally);
  */
 extern void sc_tally_add(ScTally *tally, int chain, TimestampTz window, const NullableDatum *args);
 
-extern int64 sc_tally_count(const ScTally *tally);
+extern int64 sc_tally_count(ScTally *tally);
 
 /* What it takes now, and what it would take if it had to grow once more. */
 extern Size sc_tally_memory(const ScTally *tally);

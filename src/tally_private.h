@@ -92,6 +92,22 @@ typedef struct ScTallySorted
 	ScTallyEntry *entry;
 } ScTallySorted;
 
+/*
+ * An occurrence that waits for its places in memory to come into the cache;
+ * longer or wider ones do not wait.
+ */
+#define SC_TALLY_WAITING 16
+#define SC_TALLY_WAITING_SIZE 128
+#define SC_TALLY_WAITING_STATES 4
+
+typedef struct ScTallyWaiting
+{
+	uint32		hash;
+	uint32		size;
+	NullableDatum args[SC_TALLY_WAITING_STATES];
+	uint64		draft[SC_TALLY_WAITING_SIZE / sizeof(uint64)];
+} ScTallyWaiting;
+
 struct ScTally
 {
 	MemoryContext cx;			/* this, the table, the chunks, the order */
@@ -107,6 +123,9 @@ struct ScTally
 	Size		draft_size;
 	int			drafted;		/* keys in it */
 	ScDraftMark *draft_marks;	/* nkeys + 1 */
+
+	ScTallyWaiting *waiting;	/* a ring; NULL: arguments may be gone too soon */
+	uint64		waited;			/* have been put into it since it was empty */
 
 	ScTallySlot *table;
 	int			table_bits;		/* it has two to the power of this */

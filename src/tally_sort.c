@@ -194,14 +194,15 @@ void
 sc_tally_sort(ScTally *tally)
 {
 	ScTallyLevel first = {tally, 0, 0};
+	int64		count = sc_tally_count(tally);
 	MemoryContext caller;
 
 	if (tally->sorted != NULL)
 		return;
-	tally->sorted = MemoryContextAllocHuge(tally->cx, sizeof(ScTallySorted) * Max(tally->count, 1));
+	tally->sorted = MemoryContextAllocHuge(tally->cx, sizeof(ScTallySorted) * Max(count, 1));
 	list_entries(tally);
 	caller = MemoryContextSwitchTo(tally->scratch);
-	sort_level(&first, tally->sorted, tally->count);
+	sort_level(&first, tally->sorted, count);
 	MemoryContextSwitchTo(caller);
 }
 

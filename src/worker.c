@@ -52,9 +52,13 @@
 #define UNANSWERED 3
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000
-/* Behind, flushes take no more than this part of the time, but come at least this often. */
+/*
+ * Behind, flushes take no more than this part of the time, but come at least
+ * this often.  Nothing is known of the first one: it is taken for a long one.
+ */
 #define FLUSH_SHARE 20
 #define FLUSH_BEHIND_MS 10000
+#define FIRST_FLUSH_TAKES 100
 
 typedef struct Worker
 {
@@ -327,6 +331,15 @@ may_join(const Worker *w)
 	return w->served->way->methods->messages(w->served->way) == 0;
 }
 
+/* Caught up, as often as it is set; behind, fewer and larger ones take less time. */
+static int
+flush_interval(const Worker *w)
+{
+	if (!sc_arrivals_behind(w->served))
+		return sc_flush_interval;
+	return Max(sc_flush_interval, Min(FLUSH_SHARE * w->flush_took, FLUSH_BEHIND_MS));
+}
+
 /* How long nothing will be due. */
 static long
 idle_time(const Worker *w, TimestampTz now)
@@ -342,26 +355,19 @@ idle_time(const Worker *w, TimestampTz now)
 		return QUESTION_PAUSE_MS;
 	if (sc_arrivals_pending(w->served))
 	{
-		TimestampTz due = TimestampTzPlusMilliseconds(w->flushed_at, sc_flush_interval);
+		TimestampTz due = TimestampTzPlusMilliseconds(w->flushed_at, flush_interval(w));
 
 		timeout = Min(timeout, now >= due ? 0 : TimestampDifferenceMilliseconds(now, due) + 1);
 	}
 	return timeout;
 }
 
-/* Caught up, as often as it is set; behind, fewer and larger ones take less time. */
 static bool
-flush_due(const Worker *w, TimestampTz now, bool drained)
+flush_due(const Worker *w, TimestampTz now)
 {
-	int			interval = sc_flush_interval;
-
-	if (!sc_arrivals_pending(w->served))
-		return false;
-	if (w->served->way->methods->full(w->served->way))
-		return true;
-	if (!drained)
-		interval = Max(interval, Min(FLUSH_SHARE * w->flush_took, FLUSH_BEHIND_MS));
-	return TimestampDifferenceExceeds(w->flushed_at, now, interval);
+	return sc_arrivals_pending(w->served) &&
+		(w->served->way->methods->full(w->served->way) ||
+		 TimestampDifferenceExceeds(w->flushed_at, now, flush_interval(w)));
 }
 
 /* Once round: true when there may be more to take at once. */
@@ -387,7 +393,7 @@ turn(Worker *w)
 		sc_arrivals_meet_fault(w->served, w->source);
 	}
 	answer_wait(w);
-	if (flush_due(w, now, drained))
+	if (flush_due(w, now))
 		flush(w);
 	ask_around(w, now);
 	if (sc_report_due(now) == 0)
@@ -423,7 +429,8 @@ run(Worker *w)
 	if (w->served == NULL)
 		finish(w);
 	watch(w->served);
-	w->rechecked_at = GetCurrentTimestamp();
+	w->rechecked_at = w->flushed_at = GetCurrentTimestamp();
+	w->flush_took = FIRST_FLUSH_TAKES;
 	if (w->served->tasks != NIL)
 		connect_source(w);
 	else if (OidIsValid(w->unit.rollup) && !w->served->restoring)
