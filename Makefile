@@ -105,7 +105,7 @@ DATA = $(wildcard sql/streamcount--*.sql)
 
 # test/sql: REGRESS runs anywhere, REGRESS_PRELOADED needs the library in
 # shared_preload_libraries; the same for test/specs.
-REGRESS = rollup_definition stream_ddl stream_options token window
+REGRESS = rollup_definition stream_ddl stream_options token which_way window
 REGRESS_PRELOADED =
 REGRESS_OPTS = --inputdir=test --load-extension=streamcount
 ISOLATION = steering

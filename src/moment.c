@@ -104,14 +104,18 @@ sc_moment_from_epoch(const char *text, ScTimeFormat format)
 	factor = NumericGetDatum(int64_to_numeric(format == SC_TIME_EPOCH_S ?
 											  USECS_PER_SEC : 1000));
 	number = DirectFunctionCall2(numeric_mul, number, factor);
+	number = DirectFunctionCall2(numeric_round, number, Int32GetDatum(0));
 
-	limit = NumericGetDatum(int64_to_numeric(PG_INT64_MAX / 2));
+	/* Since 1970, the last times that there are would not fit. */
+	number = DirectFunctionCall2(numeric_sub, number,
+								 NumericGetDatum(int64_to_numeric(EPOCH_DIFF_USECS)));
+	limit = NumericGetDatum(int64_to_numeric(PG_INT64_MAX));
 	if (DatumGetBool(DirectFunctionCall2(numeric_gt,
 										 DirectFunctionCall1(numeric_abs, number),
 										 limit)))
 		epoch_out_of_range(text);
 
-	usecs = DatumGetInt64(DirectFunctionCall1(numeric_int8, number)) - EPOCH_DIFF_USECS;
+	usecs = DatumGetInt64(DirectFunctionCall1(numeric_int8, number));
 	if (!IS_VALID_TIMESTAMP(usecs))
 		epoch_out_of_range(text);
 	return usecs;

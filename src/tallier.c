@@ -141,8 +141,10 @@ find_token_work(ScTallier *t)
 	for (int i = 0; i < plan->nkeys && !plan->keys[i].value.of_token; i++)
 		if (plan->keys[i].kind == SC_KEY_EXPR)
 			t->fixed_keys++;
-	for (int i = 0; i < plan->nkeys; i++)
-		if (plan->keys[i].value.of_token && t->keys[i] != NULL)
+	/* The token itself is as long as it is; of all else behind it that is to be seen. */
+	for (int i = 0, number = 0; i < plan->nkeys; i++)
+		if (plan->keys[i].kind == SC_KEY_EXPR && number++ >= t->fixed_keys &&
+			plan->keys[i].value.attnum <= plan->natts)
 			t->token_twice = true;
 	for (int i = 0; i < plan->nstates; i++)
 		if ((plan->states[i].arg.of_token && t->args[i] != NULL) || plan->states[i].filter.of_token)

@@ -43,6 +43,9 @@ typedef struct Tallied
 	int64		max_rows;
 } Tallied;
 
+/* A rollup has at least this, or many of them would be flushed with each message. */
+#define LEAST_TALLY ((Size) 256 * 1024)
+
 /* Where the message in hand is: before the first task, or at one of them. */
 #define AT_DECODE (-1)
 
@@ -263,7 +266,7 @@ tally_full(ScWay *way)
 		return true;
 	for (int i = 0; i < w->ntallied; i++)
 		size += sc_tally_memory_next(sc_tallier_tally(w->tallied[i].tallier));
-	return w->messages > 0 && size > (Size) sc_tally_mem * 1024;
+	return w->messages > 0 && size > Max((Size) sc_tally_mem * 1024, w->ntallied * LEAST_TALLY);
 }
 
 /* ---------------------------------------------------------------------

@@ -121,6 +121,36 @@ like(outcome('limited_by_tally'), qr/^0 to 42: /, 'three and three in a row are 
 is(outcome('limited_by_tally'), outcome('limited_by_executor'), 'whichever way');
 
 # ---------------------------------------------------------------------
+# Keys that are too long, though none is by itself, with and without a token
+# ---------------------------------------------------------------------
+
+my @lengths = map { 'x' x $_ } 1900, 1993, 1994, 1995, 1996, 1997, 2000, 2001;
+
+$kafka->create_topic('long', 1);
+$kafka->produce_messages('long', [ map { { partition => 0, value => qq({"a": "#tags", "b": "$_"}) } } @lengths ]);
+query(q{CREATE FOREIGN TABLE long (a text, b text) SERVER streamcount OPTIONS (topic 'long')});
+my %long = (
+	token_first => 'SELECT tag, b, count(*) FROM long, streamcount.hashtags(a) AS tag GROUP BY tag, b',
+	token_last => 'SELECT b, tag, count(*) FROM long, streamcount.hashtags(a) AS tag GROUP BY b, tag',
+	no_token => 'SELECT a, b, count(*) FROM long GROUP BY a, b',
+	window_last => q[SELECT tag, b, w.interval, count(*) FROM long, streamcount.hashtags(a) AS tag,
+		streamcount.windows(NULL, '{ALL}') AS w GROUP BY tag, b, w.interval]);
+foreach my $name (sort keys %long)
+{
+	query("SET streamcount.way = '$_'; SELECT streamcount.create_rollup('${name}_by_$_', \$\$ $long{$name} \$\$)")
+	  foreach qw(tally executor);
+	$node->wait_for_rollup($kafka, 'long', name => "${name}_by_$_") foreach qw(tally executor);
+	my ($tally, $executor) = map { query(qq{
+		SELECT counted, rejected FROM streamcount.progress WHERE rollup = '${name}_by_$_'::regclass;
+		SELECT length(b), count FROM ${name}_by_$_ ORDER BY 1;
+		SELECT "offset", reason, detail FROM streamcount.rejects
+			WHERE rollup = '${name}_by_$_'::regclass ORDER BY 1}) } qw(tally executor);
+
+	is($tally, $executor, "$name: keys that are too long are rejected alike");
+	like($tally, qr/54000|longer than 2000 bytes/, "$name: some are");
+}
+
+# ---------------------------------------------------------------------
 # Memory
 # ---------------------------------------------------------------------
 
