@@ -15,7 +15,7 @@
 
 bool		sc_enabled = true;
 char	   *sc_bootstrap_servers = NULL;
-int			sc_flush_interval = 100;
+int			sc_flush_interval = 50;
 int			sc_batch_mem = 32 * 1024;
 int			sc_tally_mem = 64 * 1024;
 int			sc_fetch_mem = 64 * 1024;
@@ -61,7 +61,7 @@ define_ingestion(void)
 							"Less shows messages sooner; more makes fewer and larger "
 							"transactions.",
 							&sc_flush_interval,
-							100, 1, 60000,
+							50, 1, 60000,
 							PGC_SIGHUP,
 							GUC_UNIT_MS,
 							NULL, NULL, NULL);

@@ -147,8 +147,12 @@ find_token_work(ScTallier *t)
 			plan->keys[i].value.attnum <= plan->natts)
 			t->token_twice = true;
 	for (int i = 0; i < plan->nstates; i++)
-		if ((plan->states[i].arg.of_token && t->args[i] != NULL) || plan->states[i].filter.of_token)
-			t->token_twice = true;
+	{
+		const ScPlanState *state = &plan->states[i];
+
+		t->token_inputs |= state->arg.of_token || state->filter.of_token;
+		t->token_twice |= (state->arg.of_token && t->args[i] != NULL) || state->filter.of_token;
+	}
 }
 
 ScTallier *
@@ -395,7 +399,8 @@ go_through_tokens(ScTallier *t, const char *text, size_t len, bool only_look)
 		if (t->token_filters != NULL && !ExecQual(t->token_filters, t->econtext))
 			continue;
 		put_keys(t, false, bytes, bytes_len);
-		put_inputs(t, true);
+		if (t->token_inputs)
+			put_inputs(t, true);
 		if (only_look && !keys_fit(t))
 			return -1;
 		if (!only_look)

@@ -58,6 +58,7 @@ struct ScTallier
 	int			fixed_keys;		/* so many keys do not differ from token to token */
 	bool		token_datum;	/* somebody wants the token as a Datum */
 	bool		token_twice;	/* what is made of a token can be in doubt */
+	bool		token_inputs;	/* some of the states' inputs differ, too */
 	char	   *token_buf;		/* a folded token, as a text */
 	Size		token_size;
 };

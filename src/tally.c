@@ -239,15 +239,22 @@ end_all_waits(ScTally *tally)
 	tally->waited = 0;
 }
 
-/* By now the slot is there, and tells where the entry is. */
+/* By now the slot is there, and tells where the entry is: in up to two lines. */
 static inline void
 fetch_entry(const ScTally *tally, uint64 number)
 {
+	uint32		mask = ((uint32) 1 << tally->table_bits) - 1;
 	uint32		hash = waiting_at(tally, number)->hash;
-	uint32		ref = tally->table[hash >> (32 - tally->table_bits)].ref;
+	uint32		at = hash >> (32 - tally->table_bits);
+	const ScTallyEntry *entry;
 
-	if (ref != 0)
-		__builtin_prefetch(sc_tally_words_of(tally, entry_at(tally, ref)));
+	while (tally->table[at].ref != 0 && tally->table[at].hash != hash)
+		at = (at + 1) & mask;
+	if (tally->table[at].ref == 0)
+		return;
+	entry = entry_at(tally, tally->table[at].ref);
+	__builtin_prefetch(sc_tally_words_of(tally, entry));
+	__builtin_prefetch(sc_tally_keys_of(tally, entry));
 }
 
 static inline void

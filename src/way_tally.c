@@ -46,6 +46,9 @@ typedef struct Tallied
 /* A rollup has at least this, or many of them would be flushed with each message. */
 #define LEAST_TALLY ((Size) 256 * 1024)
 
+/* So much payload makes no more new entries than a tally is ready for. */
+#define LOOK_AFTER_BYTES 2048
+
 /* Where the message in hand is: before the first task, or at one of them. */
 #define AT_DECODE (-1)
 
@@ -62,7 +65,9 @@ typedef struct TallyWay
 	Tallied    *tallied;
 	int			at;
 	int64		messages;
+	Size		unseen;			/* bytes of payload since tally_full() looked */
 	bool		left;			/* some of them to the executor */
+	bool		is_full;
 	bool		spoiled;
 	ResourceOwner owner;		/* of the guard's transaction */
 	MemoryContext caller;		/* current outside of it */
@@ -239,6 +244,7 @@ tally_accept(ScWay *way, const ScMessage *message)
 	bool		leave = w->all_to_executor;
 
 	w->messages++;
+	w->unseen += message->payload_len;
 	w->at = AT_DECODE;
 	if (w->throws)
 		while (w->at < w->ntallied)
@@ -264,9 +270,14 @@ tally_full(ScWay *way)
 
 	if (w->left && w->executor->methods->full(w->executor))
 		return true;
+	if (w->unseen < LOOK_AFTER_BYTES && !w->is_full)
+		return false;
+	w->unseen = 0;
 	for (int i = 0; i < w->ntallied; i++)
 		size += sc_tally_memory_next(sc_tallier_tally(w->tallied[i].tallier));
-	return w->messages > 0 && size > Max((Size) sc_tally_mem * 1024, w->ntallied * LEAST_TALLY);
+	w->is_full = w->messages > 0 &&
+		size > Max((Size) sc_tally_mem * 1024, w->ntallied * LEAST_TALLY);
+	return w->is_full;
 }
 
 /* ---------------------------------------------------------------------
@@ -380,7 +391,7 @@ tally_forget(ScWay *way)
 			memset(t->took, 0, sizeof(Took) * t->task->nparts);
 	}
 	w->messages = 0;
-	w->left = false;
+	w->left = w->is_full = false;
 	w->spoiled = false;
 }
 
