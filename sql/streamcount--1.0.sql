@@ -425,11 +425,10 @@ CREATE VIEW streamcount.progress AS
 COMMENT ON VIEW streamcount.progress IS
 	'how far each rollup has counted each partition, and its state';
 
-CREATE FUNCTION streamcount.rollup_way(query regclass, stream regclass, settings text[],
-									   OUT way text, OUT why text)
+CREATE FUNCTION streamcount.rollup_way(rollup regclass, OUT way text, OUT why text)
 	AS 'MODULE_PATHNAME', 'streamcount_rollup_way'
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION streamcount.rollup_way(regclass, regclass, text[]) IS
+COMMENT ON FUNCTION streamcount.rollup_way(regclass) IS
 	'which way a rollup takes, and what asks for the executor''s; for the view streamcount.rollups';
 
 CREATE VIEW streamcount.rollups AS
@@ -438,8 +437,8 @@ CREATE VIEW streamcount.rollups AS
 		r.query, r.data,
 		pg_catalog.pg_get_userbyid(r.owner_oid) AS owner,
 		-- Not in FROM: who does not ask for it must not wait for a lock.
-		(streamcount.rollup_way(r.query, r.stream, r.settings)).way,
-		(streamcount.rollup_way(r.query, r.stream, r.settings)).why,
+		(streamcount.rollup_way(r.rollup)).way,
+		(streamcount.rollup_way(r.rollup)).why,
 		r.start_at AS start, r.settings,
 		w.state, w.since, w.reason, w.hint
 	FROM streamcount.visible_rollups r
@@ -575,7 +574,7 @@ GRANT EXECUTE ON FUNCTION
 	streamcount.mark(tid), streamcount.mark(tid, "any"),
 	streamcount.refuse_write(), streamcount.preloaded(),
 	streamcount.live_partitions(), streamcount.live_units(),
-	streamcount.rollup_way(regclass, regclass, text[]),
+	streamcount.rollup_way(regclass),
 	streamcount.drop_rollup(regclass), streamcount.pause(regclass),
 	streamcount.resume(regclass), streamcount.skip_to(regclass, integer, bigint),
 	streamcount.wait(regclass, interval)

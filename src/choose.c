@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "mb/pg_wchar.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/rel.h"
@@ -45,6 +46,8 @@ sc_choose_plan(const ScStream *stream, Oid query, List *settings, const char **w
 		return NULL;
 	}
 	view = table_open(query, AccessShareLock);
+	if (view->rd_rel->relkind != RELKIND_VIEW)
+		elog(ERROR, "\"%s\" is not a view", RelationGetRelationName(view));
 	plan = sc_compile_tally(stream, get_view_query(view), why);
 	table_close(view, NoLock);
 	return plan;

@@ -415,10 +415,15 @@ compile_states(Compiling *c, const ScCompiled *compiled)
 	return true;
 }
 
-/* Can the columns be read without PostgreSQL's own parsers? */
+/*
+ * Can the columns be read without PostgreSQL's own parsers?  And are they all
+ * that the query reads?  What is wrong in one of them is wrong for its rows.
+ */
 static bool
-check_columns(Compiling *c)
+check_columns(Compiling *c, const ScCompiled *compiled)
 {
+	if (!bms_equal(c->plan->columns, compiled->columns))
+		return needs_executor(c, "a column that it reads in passing");
 	for (int i = 0; i < c->stream->ncolumns; i++)
 	{
 		const ScColumn *column = &c->stream->columns[i];
@@ -445,7 +450,7 @@ sc_compile_tally(const ScStream *stream, const Query *original, const char **why
 		return NULL;
 	if (compile_filters(&c) && compile_token(&c) && compile_windows(&c) &&
 		compile_keys(&c, compiled) && compile_states(&c, compiled) &&
-		check_windows_told_apart(&c) && check_columns(&c))
+		check_windows_told_apart(&c) && check_columns(&c, compiled))
 		return c.plan;
 	*why = c.why;
 	return NULL;

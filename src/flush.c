@@ -33,7 +33,10 @@
 /* A joined table that changes between search and merge can fail it again. */
 #define CAREFUL_TRIES 3
 
-/* No flush has so many different troubles: a new process looks anew. */
+/*
+ * No flush has so many different troubles, beside those of its rollups, each
+ * of which is helped or set aside: a new process looks anew.
+ */
 #define MAX_TRIES 20
 
 typedef enum Remedy
@@ -303,6 +306,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	ScFlush		flush = {.stream = served->unit.stream, .way = served->way,
 	.tasks = served->tasks, .ends = ends, .stale = stale};
 	int			tries = 0;
+	int			max_tries = MAX_TRIES + (CAREFUL_TRIES + 1) * list_length(served->tasks);
 	bool		waits = false;
 	ErrorData  *edata;
 	bool		current;
@@ -320,7 +324,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	{
 		CHECK_FOR_INTERRUPTS();
 		/* A lock may take any number of them. */
-		if (!waits && ++tries == MAX_TRIES)
+		if (!waits && ++tries == max_tries)
 			ReThrowError(edata);
 		remedy(served, &flush, edata, &waits);
 		flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;

@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "guc.h"
 #include "moment.h"
+#include "sqlapi.h"
 #include "stats.h"
 
 PG_FUNCTION_INFO_V1(streamcount_live_partitions);
@@ -59,9 +60,8 @@ from_kafka_time(int64 ms)
 	return ms < 0 || !sc_moment_try_kafka(ms, &ts) ? 0 : ts;
 }
 
-/* Others see what they may read; pg_monitor sees all. */
-static bool
-may_see_rollup(Oid rollup)
+bool
+sc_sqlapi_may_see(Oid rollup)
 {
 	return pg_class_aclcheck_ext(rollup, GetUserId(), ACL_SELECT, &(bool) {false}) == ACLCHECK_OK ||
 		has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
@@ -73,11 +73,11 @@ may_see_unit(const ScUnit *unit)
 	ListCell   *lc;
 
 	if (OidIsValid(unit->rollup))
-		return may_see_rollup(unit->rollup);
+		return sc_sqlapi_may_see(unit->rollup);
 	if (has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
 		return true;
 	foreach(lc, sc_catalog_rollups(unit->stream, CurrentMemoryContext))
-		if (may_see_rollup(((ScRollup *) lfirst(lc))->relid))
+		if (sc_sqlapi_may_see(((ScRollup *) lfirst(lc))->relid))
 			return true;
 	return false;
 }
@@ -96,7 +96,7 @@ streamcount_live_partitions(PG_FUNCTION_ARGS)
 		Datum		values[10];
 		bool		nulls[10] = {false};
 
-		if (!may_see_rollup(live->rollup))
+		if (!sc_sqlapi_may_see(live->rollup))
 			continue;
 		values[0] = ObjectIdGetDatum(live->rollup);
 		values[1] = Int32GetDatum(live->partition);

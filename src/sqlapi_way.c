@@ -9,30 +9,34 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 
+#include "catalog.h"
 #include "choose.h"
+#include "sqlapi.h"
 #include "stream.h"
 
 PG_FUNCTION_INFO_V1(streamcount_rollup_way);
 
-static List *
-settings_list(ArrayType *array)
+/* What says nothing of the query, but of this session or the server. */
+static bool
+is_worlds_fault(int sqlerrcode)
 {
-	Datum	   *elements;
-	int			n;
-	List	   *list = NIL;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
-	for (int i = 0; i < n; i++)
-		list = lappend(list, TextDatumGetCString(elements[i]));
-	return list;
+	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_INTERNAL_ERROR:
+			return true;
+		default:
+			return false;
+	}
 }
 
 /*
@@ -40,7 +44,7 @@ settings_list(ArrayType *array)
  * changed, must not make the view unreadable: *why is what is wrong then.
  */
 static bool
-is_tallied(Oid query, Oid stream, List *settings, const char **why)
+is_tallied(const ScRollup *rollup, const char **why)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -50,13 +54,14 @@ is_tallied(Oid query, Oid stream, List *settings, const char **why)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		tallied = sc_choose_plan(sc_stream_load(stream, false, caller), query, settings, why) != NULL;
+		tallied = sc_choose_plan(sc_stream_load(rollup->stream, false, caller), rollup->query,
+								 rollup->settings, why) != NULL;
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(caller);
-		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+		if (is_worlds_fault(geterrcode()))
 			PG_RE_THROW();
 		*why = CopyErrorData()->message;
 		FlushErrorState();
@@ -68,20 +73,24 @@ is_tallied(Oid query, Oid stream, List *settings, const char **why)
 	return tallied;
 }
 
-/* (way, why) */
+/* (way, why); NULLs of what is no rollup, or not for the caller to see. */
 Datum
 streamcount_rollup_way(PG_FUNCTION_ARGS)
 {
+	Oid			relid = PG_GETARG_OID(0);
+	ScRollup   *rollup = sc_sqlapi_may_see(relid) ?
+		sc_catalog_rollup(relid, CurrentMemoryContext) : NULL;
 	const char *why = NULL;
-	bool		tallied = is_tallied(PG_GETARG_OID(0), PG_GETARG_OID(1),
-									 settings_list(PG_GETARG_ARRAYTYPE_P(2)), &why);
+	bool		tallied = rollup != NULL && is_tallied(rollup, &why);
 	TupleDesc	desc;
-	Datum		values[2];
-	bool		isnull[2] = {false, tallied};
+	Datum		values[2] = {0};
+	bool		isnull[2] = {rollup == NULL, why == NULL};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	values[0] = CStringGetTextDatum(tallied ? "tally" : "executor");
-	values[1] = tallied ? (Datum) 0 : CStringGetTextDatum(why);
+	if (rollup != NULL)
+		values[0] = CStringGetTextDatum(tallied ? "tally" : "executor");
+	if (why != NULL)
+		values[1] = CStringGetTextDatum(why);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));
 }

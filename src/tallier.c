@@ -87,7 +87,20 @@ make_slot(const ScTallyPlan *plan, const ScStream *stream)
 	}
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	memset(slot->tts_isnull, true, sizeof(bool) * desc->natts);
+	slot->tts_isnull[plan->natts] = false;	/* a token never is */
 	return ExecStoreVirtualTuple(slot);
+}
+
+/* Each by itself, see passes_all(). */
+static List *
+init_filters(List *filters)
+{
+	List	   *states = NIL;
+	ListCell   *lc;
+
+	foreach(lc, filters)
+		states = lappend(states, ExecInitQual(list_make1(lfirst(lc)), NULL));
+	return states;
 }
 
 static void
@@ -97,8 +110,8 @@ init_exprs(ScTallier *t, const ScStream *stream)
 
 	t->econtext = CreateStandaloneExprContext();
 	t->econtext->ecxt_scantuple = make_slot(plan, stream);
-	t->filters = plan->filters ? ExecInitQual(plan->filters, NULL) : NULL;
-	t->token_filters = plan->token_filters ? ExecInitQual(plan->token_filters, NULL) : NULL;
+	t->filters = init_filters(plan->filters);
+	t->token_filters = init_filters(plan->token_filters);
 	t->token_text = init_expr(&plan->token_text);
 	t->time = init_expr(&plan->time);
 	t->keys = palloc0(sizeof(ExprState *) * plan->nkeys);
@@ -197,6 +210,22 @@ look_at_columns(ScTallier *t)
 		slot->tts_isnull[attnum - 1] = column->isnull;
 	}
 	return true;
+}
+
+/*
+ * All of them are evaluated, whatever the first one says: the planner chooses
+ * in which order the executor does, and so which one fails on a message.
+ */
+static bool
+passes_all(ScTallier *t, List *filters)
+{
+	bool		passes = true;
+	ListCell   *lc;
+
+	foreach(lc, filters)
+		if (!ExecQual(lfirst(lc), t->econtext))
+			passes = false;
+	return passes;
 }
 
 /* A column, the token, or an expression over them. */
@@ -323,8 +352,10 @@ keys_fit(const ScTallier *t)
 static void
 add(ScTallier *t)
 {
+	t->adding = true;
 	for (int c = t->first_chain; c < t->end_chain; c++)
 		sc_tally_add(t->tally, c, t->windows[c], t->inputs);
+	t->adding = false;
 }
 
 static bool
@@ -396,7 +427,7 @@ go_through_tokens(ScTallier *t, const char *text, size_t len, bool only_look)
 		size_t		bytes_len;
 		const char *bytes = token_bytes(t, &token, &bytes_len);
 
-		if (t->token_filters != NULL && !ExecQual(t->token_filters, t->econtext))
+		if (!passes_all(t, t->token_filters))
 			continue;
 		put_keys(t, false, bytes, bytes_len);
 		if (t->token_inputs)
@@ -440,10 +471,12 @@ sc_tallier_take(ScTallier *t, const ScQuickValue *columns)
 		return SC_TAKEN_DOUBT;
 	if (t->plan->throws)
 		ResetExprContext(t->econtext);
-	if (t->filters != NULL && !ExecQual(t->filters, t->econtext))
+	if (!passes_all(t, t->filters))
 		return SC_TAKEN_FILTERED;
+
+	/* The executor may make tokens first, and fail on one. */
 	if (!find_windows(t, &doubt))
-		return SC_TAKEN_FILTERED;
+		return t->token_text || t->token_filters ? SC_TAKEN_DOUBT : SC_TAKEN_FILTERED;
 	if (doubt)
 		return SC_TAKEN_DOUBT;
 	put_keys(t, true, NULL, 0);
@@ -454,6 +487,18 @@ sc_tallier_take(ScTallier *t, const ScQuickValue *columns)
 		return take_tokens(t);
 	add(t);
 	return SC_TAKEN_COUNTED;
+}
+
+bool
+sc_tallier_is_adding(const ScTallier *tallier)
+{
+	return tallier->adding;
+}
+
+int
+sc_tallier_chains(const ScTallier *tallier)
+{
+	return tallier->nchains;
 }
 
 ScTally *

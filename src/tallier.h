@@ -29,9 +29,14 @@ extern ScTallier *sc_tallier_create(const ScTallyPlan *plan, const ScStream *str
 
 /*
  * Take one message.  Where the plan throws it needs a transaction, and an
- * ERROR is a doubt, too: nothing was done then.
+ * ERROR is a doubt, too: nothing was done then.  Except where the tally was
+ * being added to: it has lacked memory, and what it holds is worth nothing.
  */
 extern ScTaken sc_tallier_take(ScTallier *tallier, const ScQuickValue *columns);
+extern bool sc_tallier_is_adding(const ScTallier *tallier);
+
+/* So many entries a message, or a token of it, can make. */
+extern int	sc_tallier_chains(const ScTallier *tallier);
 
 extern ScTally *sc_tallier_tally(ScTallier *tallier);
 extern void sc_tallier_forget(ScTallier *tallier);

@@ -41,8 +41,8 @@ struct ScTallier
 
 	/* Expressions; NULL where the plan has none, or just a column */
 	ExprContext *econtext;
-	ExprState  *filters;
-	ExprState  *token_filters;
+	List	   *filters;		/* ExprState */
+	List	   *token_filters;	/* ExprState */
 	ExprState  *token_text;
 	ExprState  *time;
 	ExprState **keys;
@@ -59,6 +59,7 @@ struct ScTallier
 	bool		token_datum;	/* somebody wants the token as a Datum */
 	bool		token_twice;	/* what is made of a token can be in doubt */
 	bool		token_inputs;	/* some of the states' inputs differ, too */
+	bool		adding;			/* to the tally, which must be done as a whole */
 	char	   *token_buf;		/* a folded token, as a text */
 	Size		token_size;
 };

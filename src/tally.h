@@ -12,7 +12,9 @@
  *		entry = sc_tally_entry(tally, i);
  *
  * A tally belongs to no transaction, and is only ever emptied as a whole.
- * Nothing but a lack of memory raises an ERROR while messages are added.
+ * Nothing but a lack of memory, or of numbers for entries, raises an ERROR
+ * while messages are added, whose keys must not be longer than
+ * SC_MAX_KEY_BYTES.
  *
  *-------------------------------------------------------------------------
  */
@@ -80,7 +82,10 @@ extern void sc_tally_key_datum(ScTally *tally, Datum value);	/* the other two, a
 /* Keep the first n keys, and go on after them: for keys that differ at the end. */
 extern void sc_tally_key_rewind(ScTally *tally, int n);
 
-/* Bytes of all keys of variable length that are not NULL, as SC_MAX_KEY_BYTES counts them. */
+/*
+ * Bytes of all keys of variable length that are not NULL, as SC_MAX_KEY_BYTES
+ * counts them.  A key that is too long by itself is not kept.
+ */
 extern size_t sc_tally_key_size(const ScTally *tally);
 
 /*

@@ -183,6 +183,13 @@ end_bytes(ScTally *tally, const char *begin, char *end, Size counted)
 	}
 }
 
+/* Nobody will add it: tell its length, and spend no memory on it. */
+static void
+skip_key(ScTally *tally, Size counted)
+{
+	(void) end_key(tally, begin_key(tally, 0), counted);
+}
+
 void
 sc_tally_key_null(ScTally *tally)
 {
@@ -195,9 +202,15 @@ sc_tally_key_null(ScTally *tally)
 void
 sc_tally_key_bytes(ScTally *tally, const char *bytes, size_t len)
 {
-	char	   *begin = begin_key(tally, len);
-	char	   *at = begin;
+	char	   *begin;
+	char	   *at;
 
+	if (unlikely(len > SC_MAX_KEY_BYTES))
+	{
+		skip_key(tally, len);
+		return;
+	}
+	begin = at = begin_key(tally, len);
 	if (likely(len < SC_TALLY_LONG - 1))
 		*at++ = (char) (len + 1);
 	else
@@ -249,6 +262,13 @@ put_datum(ScTally *tally, const ScTallyKey *key, Datum value)
 	{
 		value = PointerGetDatum(PG_DETOAST_DATUM(value));
 		counted = VARSIZE(DatumGetPointer(value)) - VARHDRSZ;
+		if (counted > SC_MAX_KEY_BYTES)
+		{
+			skip_key(tally, counted);
+			MemoryContextSwitchTo(caller);
+			sc_tally_clean(tally);
+			return;
+		}
 	}
 	/* The hash of hashes keeps their collisions, so it has a secret, too. */
 	hash = DatumGetUInt64(FunctionCall2Coll(&key->type->hash_extended_proc_finfo,

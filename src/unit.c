@@ -117,9 +117,13 @@ make_halt(const ScRollup *rollup, const char *reason, const char *hint)
 	return halt;
 }
 
-/* The columns that the query reads; or, where it cannot be kept any more, why. */
+/*
+ * The columns that the query reads, and how it is tallied, if it can be; or,
+ * where it cannot be kept any more, why.
+ */
 static Halt *
-find_columns(const ScRollup *rollup, Bitmapset **columns)
+take_apart(const ScServed *served, const ScRollup *rollup, Bitmapset **columns,
+		   ScTallyPlan **plan)
 {
 	ResourceOwner owner = CurrentResourceOwner;
 	Halt	   *volatile halt = NULL;
@@ -130,6 +134,8 @@ find_columns(const ScRollup *rollup, Bitmapset **columns)
 	PG_TRY();
 	{
 		*columns = sc_objects_columns(rollup->query);
+		if (served->careful == 0)
+			*plan = sc_choose_plan(served->stream, rollup->query, rollup->settings, NULL);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -149,14 +155,13 @@ find_columns(const ScRollup *rollup, Bitmapset **columns)
 }
 
 static ScTask *
-make_task(const ScServed *served, ScRollup *rollup, Bitmapset *columns)
+make_task(ScRollup *rollup, Bitmapset *columns, const ScTallyPlan *plan)
 {
 	ScTask	   *task = palloc0(sizeof(ScTask));
 
 	task->rollup = rollup;
 	task->columns = columns;
-	if (served->careful == 0)
-		task->plan = sc_choose_plan(served->stream, rollup->query, rollup->settings, NULL);
+	task->plan = plan;
 	return task;
 }
 
@@ -165,6 +170,7 @@ static Halt *
 consider(ScServed *served, ScRollup *rollup)
 {
 	Bitmapset  *columns = NULL;
+	ScTallyPlan *plan = NULL;
 	Halt	   *halt;
 
 	if (!rollup->complete)
@@ -177,13 +183,13 @@ consider(ScServed *served, ScRollup *rollup)
 	if (rollup->owners_differ)
 		return make_halt(rollup, "its view, query view and data table have different owners",
 						 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
-	halt = find_columns(rollup, &columns);
+	halt = take_apart(served, rollup, &columns, &plan);
 	if (halt)
 		return halt;
 	if (strcmp(sc_stream_fingerprint(served->stream, columns), rollup->fingerprint) != 0)
 		return make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
 						 "Run streamcount.resume() to go on by the new definition, or drop and create the rollup to count anew.");
-	served->tasks = lappend(served->tasks, make_task(served, rollup, columns));
+	served->tasks = lappend(served->tasks, make_task(rollup, columns, plan));
 	return NULL;
 }
 
@@ -439,7 +445,9 @@ send_apart(ScServed *served)
 			!sc_stats_set_apart(served->unit.stream, task->rollup->relid, "catching up"))
 			stay = lappend(stay, task);
 	}
-	served->tasks = stay;
+	/* The way was made for all of them. */
+	if (list_length(stay) < list_length(served->tasks))
+		sc_unit_start_anew(DEBUG1, "a rollup is served apart until it has caught up");
 }
 
 static void

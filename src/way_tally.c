@@ -46,8 +46,10 @@ typedef struct Tallied
 /* A rollup has at least this, or many of them would be flushed with each message. */
 #define LEAST_TALLY ((Size) 256 * 1024)
 
-/* So much payload makes no more new entries than a tally is ready for. */
+/* So much of messages makes no more new entries than a tally is ready for. */
 #define LOOK_AFTER_BYTES 2048
+/* What a message counts for beside its bytes: it may be empty, and is counted. */
+#define MESSAGE_BYTES 64
 
 /* Where the message in hand is: before the first task, or at one of them. */
 #define AT_DECODE (-1)
@@ -65,7 +67,8 @@ typedef struct TallyWay
 	Tallied    *tallied;
 	int			at;
 	int64		messages;
-	Size		unseen;			/* bytes of payload since tally_full() looked */
+	int			chains;			/* the most that a task has */
+	Size		unseen;			/* bytes of messages since tally_full() looked */
 	bool		left;			/* some of them to the executor */
 	bool		is_full;
 	bool		spoiled;
@@ -173,19 +176,16 @@ go_on(TallyWay *w, const ScMessage *message)
 		take(w, &w->tallied[w->at], message);
 }
 
-/* The message may be at fault, whatever the error: the executor's way will tell. */
+/*
+ * The message may be at fault, whatever the error: the executor's way will
+ * tell.  But not where somebody has asked us to end, nor where a tally was
+ * left half added to.
+ */
 static bool
-is_worlds_fault(int sqlerrcode)
+must_end(const TallyWay *w)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-			return true;
-		default:
-			return false;
-	}
+	return ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION ||
+		(w->at != AT_DECODE && sc_tallier_is_adding(w->tallied[w->at].tallier));
 }
 
 static void
@@ -197,7 +197,7 @@ go_on_guarded(TallyWay *w, const ScMessage *message)
 	}
 	PG_CATCH();
 	{
-		if (is_worlds_fault(geterrcode()))
+		if (must_end(w))
 			PG_RE_THROW();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
@@ -244,7 +244,7 @@ tally_accept(ScWay *way, const ScMessage *message)
 	bool		leave = w->all_to_executor;
 
 	w->messages++;
-	w->unseen += message->payload_len;
+	w->unseen += (message->payload_len + message->key_len + MESSAGE_BYTES) * w->chains;
 	w->at = AT_DECODE;
 	if (w->throws)
 		while (w->at < w->ntallied)
@@ -426,6 +426,7 @@ init_tallied(TallyWay *w, Tallied *t, ScTask *task, const ScStream *stream)
 	t->rows = palloc(sizeof(int64) * t->max_rows);
 	task->tallied = t->rows;
 	w->throws |= task->plan->throws;
+	w->chains = Max(w->chains, sc_tallier_chains(t->tallier));
 }
 
 ScWay *

@@ -46,9 +46,9 @@
 #define QUESTION_MS 200
 /* Between questions that were not answered. */
 #define QUESTION_PAUSE_MS 300
-/* So many in a row: the brokers are not there.  One can be lost on a busy day. */
 /* So many times missing is missing. */
 #define MISSING 4
+/* So many in a row: the brokers are not there.  One can be lost on a busy day. */
 #define UNANSWERED 3
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000

@@ -64,6 +64,28 @@ sub outcome
 			FROM streamcount.rejects WHERE rollup = '$rollup'::regclass ORDER BY "offset") AS rejects});
 }
 
+# Keep a query both ways: the outcome, which must be the same.
+sub alike
+{
+	my ($name, $topic, $query) = @_;
+	my @outcomes;
+
+	foreach my $way (qw(tally executor))
+	{
+		my $rollup = "${name}_by_$way";
+
+		query("SET streamcount.way = '$way'; SELECT streamcount.create_rollup('$rollup', " . '$query$' . $query . '$query$)');
+		$node->wait_for_rollup($kafka, $topic, name => $rollup);
+		push @outcomes, query(qq{
+			SELECT counted, filtered, rejected FROM streamcount.progress WHERE rollup = '$rollup'::regclass;
+			SELECT * FROM $rollup ORDER BY 1, 2;
+			SELECT "offset", sqlstate, reason, detail, "column" FROM streamcount.rejects
+				WHERE rollup = '$rollup'::regclass ORDER BY 1});
+	}
+	is($outcomes[0], $outcomes[1], "$name: the same rows, rejects and books");
+	return $outcomes[0];
+}
+
 sub good
 {
 	my ($word) = @_;
@@ -137,24 +159,48 @@ my %long = (
 		streamcount.windows(NULL, '{ALL}') AS w GROUP BY tag, b, w.interval]);
 foreach my $name (sort keys %long)
 {
-	query("SET streamcount.way = '$_'; SELECT streamcount.create_rollup('${name}_by_$_', \$\$ $long{$name} \$\$)")
-	  foreach qw(tally executor);
-	$node->wait_for_rollup($kafka, 'long', name => "${name}_by_$_") foreach qw(tally executor);
-	my ($tally, $executor) = map { query(qq{
-		SELECT counted, rejected FROM streamcount.progress WHERE rollup = '${name}_by_$_'::regclass;
-		SELECT length(b), count FROM ${name}_by_$_ ORDER BY 1;
-		SELECT "offset", reason, detail FROM streamcount.rejects
-			WHERE rollup = '${name}_by_$_'::regclass ORDER BY 1}) } qw(tally executor);
-
-	is($tally, $executor, "$name: keys that are too long are rejected alike");
-	like($tally, qr/54000|longer than 2000 bytes/, "$name: some are");
+	like(alike($name, 'long', $long{$name}), qr/54000/, "$name: some keys are too long");
 }
+
+# ---------------------------------------------------------------------
+# Tokens, and conditions of which one fails
+# ---------------------------------------------------------------------
+
+$kafka->create_topic('picky', 1);
+$kafka->produce_messages('picky', [ map { { partition => 0, value => $_ } }
+	map { qq({"word": "#abc #defg", "n": $_}) } 0 .. 9, 0, 'null' ]);
+query(q{CREATE FOREIGN TABLE picky (word text, n integer, at timestamptz) SERVER streamcount OPTIONS (topic 'picky')});
+my $tags = 'picky, streamcount.hashtags(word) AS tag';
+my $never = q{streamcount.windows(at, '{day}') AS w};
+
+like(alike('tokens', 'picky', "SELECT n, count(tag) AS tagged, min(tag) AS first, count(*) FROM $tags GROUP BY n"), qr/\n1\|2\|#abc\|2\n/,
+	'a token can be counted, and compared');
+alike('cheap_one', 'picky', q{SELECT word, count(*) FROM picky WHERE 10 / n > 100 AND word = 'none' GROUP BY word});
+my %failing = (
+	costly_one => 'SELECT word, count(*) FROM picky WHERE upper(lower(reverse(word))) = $$none$$ AND 10 / n > 0 GROUP BY word',
+	of_token => "SELECT tag, count(*) FROM $tags
+		WHERE upper(lower(upper(lower(reverse(tag))))) = \$\$none\$\$ AND 1 / (length(tag) - 4) >= 0 GROUP BY tag",
+	of_text => "SELECT tag, w.interval, count(*) FROM picky, streamcount.hashtags(left(word, 10 / n)) AS tag, $never
+		GROUP BY tag, w.interval",
+	of_no_window => "SELECT tag, w.interval, count(*) FROM $tags, $never WHERE length(tag) > 10 / n GROUP BY tag, w.interval");
+foreach my $name (sort keys %failing)
+{
+	like(alike($name, 'picky', $failing{$name}), qr/22012/, "$name: a failing condition rejects");
+}
+
+# Each of them finds what it has to reject in its own time.
+query(join '', map {
+	"SELECT streamcount.create_rollup('many_$_', 'SELECT word, count(*) FROM picky WHERE 10 / n >= 0 GROUP BY word');"
+} 1 .. 30);
+$node->wait_for_sql(q{SELECT count(*) FROM streamcount.progress WHERE rollup::text LIKE 'many%' AND counted = 9 AND rejected = 2},
+	30, timeout => 60);
+pass('thirty rollups that fail on the same messages do not stop their stream');
 
 # ---------------------------------------------------------------------
 # Memory
 # ---------------------------------------------------------------------
 
-$node->append_conf('postgresql.conf', "streamcount.tally_mem = '4MB'\nstreamcount.flush_interval = '10s'\n");
+$node->append_conf('postgresql.conf', "streamcount.tally_mem = '4MB'\nstreamcount.flush_interval = '2s'\n");
 $node->reload;
 $kafka->create_topic('many', 2);
 $kafka->produce_values('many', [ map { good("word number $_ of very many") } 1 .. 100_000 ]);
@@ -165,7 +211,21 @@ is(query('SELECT count(*), sum(times) FROM many_words'), '100000|100000',
 	'more keys than there is memory for are counted');
 my $flushes = query(q{SELECT flushes FROM streamcount.stat_workers WHERE stream = 'many'::regclass});
 cmp_ok($flushes, '>', 1, 'in several flushes, each before the memory is used up');
-note "$flushes flushes";
+
+# Empty messages are counted, too.
+$kafka->create_topic('empty', 2);
+$kafka->produce_messages('empty', [ map { { partition => $_ % 2, key => "key number $_ of very many" } } 1 .. 100_000 ]);
+query(q{CREATE FOREIGN TABLE empty (k text OPTIONS (metadata 'key')) SERVER streamcount OPTIONS (topic 'empty');
+	SELECT streamcount.create_rollup('empty_keys', 'SELECT k, count(*) AS times FROM empty GROUP BY k')});
+$node->wait_for_rollup($kafka, 'empty', name => 'empty_keys', timeout => 60);
+is(query('SELECT count(*), sum(times) FROM empty_keys'), '100000|100000', 'tombstones with many keys are counted');
+cmp_ok(query(q{SELECT flushes FROM streamcount.stat_workers WHERE stream = 'empty'::regclass}), '>', 1,
+	'in several flushes');
+
+# Who asks after the way of something else is told nothing.
+is(query(q{CREATE ROLE nobody_much; SET ROLE nobody_much; SELECT streamcount.rollup_way(c.oid)
+	FROM pg_class c WHERE relname IN ('many', 'many_words', 'many_words_query', 'pg_class', 'pg_class_oid_index')
+	GROUP BY 1}), '(,)', 'the way of what is no rollup, or hidden, is nothing');
 
 $node->stop('fast');
 $kafka->stop;
