@@ -15,6 +15,7 @@ OBJS = \
 	src/catalog.o \
 	src/choose.o \
 	src/compile.o \
+	src/compile_expr.o \
 	src/compile_from.o \
 	src/compile_tally.o \
 	src/ddl_rollup.o \
@@ -67,6 +68,7 @@ OBJS = \
 	src/stats_unit.o \
 	src/stream.o \
 	src/tallier.o \
+	src/tallier_create.o \
 	src/tallier_rows.o \
 	src/tally.o \
 	src/tally_describe.o \

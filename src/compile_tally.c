@@ -12,12 +12,9 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "parser/parsetree.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -26,189 +23,16 @@
 #include "aggregate.h"
 #include "catalog.h"
 #include "compat.h"
-#include "compile_from.h"
+#include "compile_expr.h"
 #include "compile_tally.h"
 #include "decode_quick.h"
-
-typedef struct Compiling
-{
-	const ScStream *stream;
-	ScFromParts from;
-	ScTallyPlan *plan;
-	const char *why;			/* the first part that needs the executor */
-} Compiling;
-
-/* Always false, to be returned. */
-static bool
-needs_executor(Compiling *c, const char *why)
-{
-	if (c->why == NULL)
-		c->why = why;
-	return false;
-}
-
-/* ---------------------------------------------------------------------
- * Expressions
- * --------------------------------------------------------------------- */
-
-/* The executor knows COLLATE as a relabelling, which the planner would make of it. */
-static Node *
-relabel_collation(CollateExpr *collate)
-{
-	return (Node *) makeRelabelType(collate->arg, exprType((Node *) collate->arg),
-									exprTypmod((Node *) collate->arg),
-									collate->collOid, COERCE_IMPLICIT_CAST);
-}
-
-static Node *
-move_vars(Node *node, Compiling *c)
-{
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, CollateExpr))
-		node = relabel_collation((CollateExpr *) node);
-	if (IsA(node, Var))
-	{
-		Var		   *var = copyObject((Var *) node);
-		int			rtindex = var->varno;
-
-		if (rtindex == c->from.stream && var->varattno > 0)
-			c->plan->columns = bms_add_member(c->plan->columns, var->varattno);
-		else if (rtindex == c->from.token && var->varattno == 1)
-			var->varattno = c->plan->natts + 1;
-		else if (rtindex == c->from.windows)
-			needs_executor(c, "an expression over a window");
-		else
-			needs_executor(c, "a whole row, or a system column");
-		var->varno = 1;
-		return (Node *) var;
-	}
-	return expression_tree_mutator(node, move_vars, c);
-}
-
-/*
- * A function that is PostgreSQL's own, and whose result depends on nothing
- * but its arguments, gives the same in this process, outside of any query,
- * as its rollup's owner would see.
- */
-static bool
-function_needs_executor(Oid function, void *context)
-{
-	if (sc_catalog_is_internal(function) && func_volatile(function) == PROVOLATILE_IMMUTABLE)
-		return false;
-	needs_executor(context, psprintf("function %s", format_procedure(function)));
-	return true;
-}
-
-/* Arguments that stand in the function's definition are the planner's to add. */
-static bool
-lacks_arguments(const FuncExpr *call)
-{
-	return get_func_nargs(call->funcid) != list_length(call->args);
-}
-
-static bool
-node_needs_executor(Node *node, Compiling *c)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, function_needs_executor, c))
-		return true;
-	switch (nodeTag(node))
-	{
-		case T_FuncExpr:
-			if (lacks_arguments((FuncExpr *) node))
-				break;
-			/* FALLTHROUGH */
-		case T_Var:
-		case T_Const:
-		case T_OpExpr:
-		case T_DistinctExpr:
-		case T_NullIfExpr:
-		case T_ScalarArrayOpExpr:
-		case T_BoolExpr:
-		case T_RelabelType:
-		case T_CoerceViaIO:
-		case T_CaseExpr:
-		case T_CaseWhen:
-		case T_CaseTestExpr:
-		case T_CoalesceExpr:
-		case T_MinMaxExpr:
-		case T_NullTest:
-		case T_BooleanTest:
-		case T_ArrayExpr:
-		case T_List:
-			return expression_tree_walker(node, node_needs_executor, c);
-		default:
-			break;
-	}
-	needs_executor(c, "an expression that is not a plain one");
-	return true;
-}
-
-static bool
-is_of_token(Node *node, Compiling *c)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-		return ((Var *) node)->varattno > c->plan->natts;
-	return expression_tree_walker(node, is_of_token, c);
-}
-
-/* Bytes are the same bytes under another type of text and another collation. */
-static Node *
-strip_text(Node *node)
-{
-	while (IsA(node, RelabelType))
-	{
-		Node	   *arg = (Node *) ((RelabelType *) node)->arg;
-
-		if (exprType(arg) != TEXTOID && exprType(arg) != VARCHAROID)
-			break;
-		node = arg;
-	}
-	return node;
-}
-
-/*
- * as_bytes: only its bytes are looked at, where it is a text, or whether it is
- * NULL.  The planner is not asked, for it would run functions, as whoever we
- * are, that the query's author has written.
- */
-static bool
-compile_expr(Compiling *c, Node *node, bool as_bytes, ScPlanExpr *result)
-{
-	Node	   *moved = move_vars(node, c);
-	ListCell   *lc;
-
-	if (c->why != NULL)
-		return false;
-	fix_opfuncids(moved);
-	if (node_needs_executor(moved, c))
-		return false;
-	if (as_bytes && (exprType(moved) == TEXTOID || exprType(moved) == VARCHAROID))
-		moved = strip_text(moved);
-	result->expr = (Expr *) moved;
-	result->of_token = is_of_token(moved, c);
-	if (IsA(moved, Var))
-		result->attnum = ((Var *) moved)->varattno;
-	else if (!IsA(moved, Const))
-		c->plan->throws = true;
-	if (!as_bytes || !IsA(moved, Var))
-	{
-		foreach(lc, pull_var_clause(moved, 0))
-			c->plan->datums = bms_add_member(c->plan->datums, lfirst_node(Var, lc)->varattno);
-	}
-	return true;
-}
 
 /* ---------------------------------------------------------------------
  * The parts of the query
  * --------------------------------------------------------------------- */
 
 static bool
-compile_filters(Compiling *c)
+compile_filters(ScCompiling *c)
 {
 	ListCell   *lc;
 
@@ -216,7 +40,7 @@ compile_filters(Compiling *c)
 	{
 		ScPlanExpr	filter = {0};
 
-		if (!compile_expr(c, lfirst(lc), false, &filter))
+		if (!sc_compile_expr(c, lfirst(lc), false, &filter))
 			return false;
 		c->plan->throws = true;
 		if (filter.of_token)
@@ -228,7 +52,7 @@ compile_filters(Compiling *c)
 }
 
 static bool
-compile_token(Compiling *c)
+compile_token(ScCompiling *c)
 {
 	ScTallyPlan *plan = c->plan;
 
@@ -236,21 +60,21 @@ compile_token(Compiling *c)
 		return true;
 	plan->has_token = true;
 	plan->token_kind = c->from.token_kind;
-	if (!compile_expr(c, linitial(c->from.token_args), true, &plan->token_text))
+	if (!sc_compile_expr(c, linitial(c->from.token_args), true, &plan->token_text))
 		return false;
 	if (plan->token_text.of_token)
-		return needs_executor(c, "a tokenizer of tokens");
+		return sc_compile_needs_executor(c, "a tokenizer of tokens");
 	return true;
 }
 
 static bool
-add_granularity(Compiling *c, const char *name)
+add_granularity(ScCompiling *c, const char *name)
 {
 	ScTallyPlan *plan = c->plan;
 	ScGranularity *granularity = &plan->granularities[plan->ngranularities];
 
 	if (sc_window_parse(granularity, name) != NULL)
-		return needs_executor(c, "a granularity that is none");
+		return sc_compile_needs_executor(c, "a granularity that is none");
 	for (int i = 0; i < plan->ngranularities; i++)
 		if (strcmp(plan->granularities[i].name, granularity->name) == 0)
 			return true;
@@ -275,7 +99,7 @@ literal(Node *node)
 }
 
 static bool
-compile_windows(Compiling *c)
+compile_windows(ScCompiling *c)
 {
 	ScTallyPlan *plan = c->plan;
 	Const	   *list,
@@ -287,24 +111,24 @@ compile_windows(Compiling *c)
 	if (c->from.windows == 0)
 		return true;
 	plan->has_windows = true;
-	if (!compile_expr(c, linitial(c->from.windows_args), false, &plan->time))
+	if (!sc_compile_expr(c, linitial(c->from.windows_args), false, &plan->time))
 		return false;
 	if (plan->time.of_token)
-		return needs_executor(c, "windows of a token");
+		return sc_compile_needs_executor(c, "windows of a token");
 	list = literal(lsecond(c->from.windows_args));
 	zone = literal(lthird(c->from.windows_args));
 	if (list == NULL || zone == NULL)
-		return needs_executor(c, "granularities or a time zone of windows that are not constant");
+		return sc_compile_needs_executor(c, "granularities or a time zone of windows that are not constant");
 	plan->zone = pg_tzset(TextDatumGetCString(zone->constvalue));
 	if (plan->zone == NULL || !pg_tz_acceptable(plan->zone))
-		return needs_executor(c, "a time zone that is none");
+		return sc_compile_needs_executor(c, "a time zone that is none");
 	deconstruct_array(DatumGetArrayTypeP(list->constvalue), TEXTOID, -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &n);
 	plan->granularities = palloc0(sizeof(ScGranularity) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		if (nulls[i])
-			return needs_executor(c, "a granularity that is none");
+			return sc_compile_needs_executor(c, "a granularity that is none");
 		if (!add_granularity(c, TextDatumGetCString(elements[i])))
 			return false;
 	}
@@ -313,7 +137,7 @@ compile_windows(Compiling *c)
 
 /* One row of the data table must be one window: the tally gives each window once. */
 static bool
-check_windows_told_apart(Compiling *c)
+check_windows_told_apart(ScCompiling *c)
 {
 	bool		has[SC_KEY_WINDOW_END + 1] = {false};
 
@@ -326,11 +150,11 @@ check_windows_told_apart(Compiling *c)
 	if ((has[SC_KEY_WINDOW_START] || has[SC_KEY_WINDOW_END]) &&
 		(has[SC_KEY_GRANULARITY] || c->plan->ngranularities == 1))
 		return true;
-	return needs_executor(c, "windows that the group keys do not tell apart");
+	return sc_compile_needs_executor(c, "windows that the group keys do not tell apart");
 }
 
 static bool
-compile_key(Compiling *c, Node *expr, ScPlanKey *key)
+compile_key(ScCompiling *c, Node *expr, ScPlanKey *key)
 {
 	Var		   *var = (Var *) expr;
 	const char *why;
@@ -342,12 +166,12 @@ compile_key(Compiling *c, Node *expr, ScPlanKey *key)
 	}
 	key->kind = SC_KEY_EXPR;
 	if (!sc_tally_describe_key(&key->key, exprType(expr), exprCollation(expr), &why))
-		return needs_executor(c, why);
-	return compile_expr(c, expr, key->key.kind == SC_TALLY_BYTES, &key->value);
+		return sc_compile_needs_executor(c, why);
+	return sc_compile_expr(c, expr, key->key.kind == SC_TALLY_BYTES, &key->value);
 }
 
 static bool
-compile_keys(Compiling *c, const ScCompiled *compiled)
+compile_keys(ScCompiling *c, const ScCompiled *compiled)
 {
 	ScTallyPlan *plan = c->plan;
 	bool		windows_seen = false;
@@ -368,7 +192,7 @@ compile_keys(Compiling *c, const ScCompiled *compiled)
 }
 
 static bool
-compile_state(Compiling *c, const Aggref *aggref, ScPlanState *state)
+compile_state(ScCompiling *c, const Aggref *aggref, ScPlanState *state)
 {
 	static const struct
 	{
@@ -390,21 +214,21 @@ compile_state(Compiling *c, const Aggref *aggref, ScPlanState *state)
 	while (i < (int) lengthof(kinds) && !sc_aggregate_is(aggref, kinds[i].name))
 		i++;
 	if (i == (int) lengthof(kinds))
-		return needs_executor(c, psprintf("aggregate %s", format_procedure(aggref->aggfnoid)));
+		return sc_compile_needs_executor(c, psprintf("aggregate %s", format_procedure(aggref->aggfnoid)));
 	if (!sc_tally_describe_state(&state->state, kinds[i].kind, argtype, aggref->inputcollid, &why))
-		return needs_executor(c, why);
+		return sc_compile_needs_executor(c, why);
 	if (state->state.result != aggref->aggtype)
-		return needs_executor(c, psprintf("aggregate %s", format_procedure(aggref->aggfnoid)));
-	if (arg && !compile_expr(c, arg, state->state.kind == SC_TALLY_COUNT, &state->arg))
+		return sc_compile_needs_executor(c, psprintf("aggregate %s", format_procedure(aggref->aggfnoid)));
+	if (arg && !sc_compile_expr(c, arg, state->state.kind == SC_TALLY_COUNT, &state->arg))
 		return false;
 	if (aggref->aggfilter == NULL)
 		return true;
 	c->plan->throws = true;
-	return compile_expr(c, (Node *) aggref->aggfilter, false, &state->filter);
+	return sc_compile_expr(c, (Node *) aggref->aggfilter, false, &state->filter);
 }
 
 static bool
-compile_states(Compiling *c, const ScCompiled *compiled)
+compile_states(ScCompiling *c, const ScCompiled *compiled)
 {
 	c->plan->nstates = compiled->nstates;
 	c->plan->states = palloc0(sizeof(ScPlanState) * Max(compiled->nstates, 1));
@@ -420,16 +244,16 @@ compile_states(Compiling *c, const ScCompiled *compiled)
  * that the query reads?  What is wrong in one of them is wrong for its rows.
  */
 static bool
-check_columns(Compiling *c, const ScCompiled *compiled)
+check_columns(ScCompiling *c, const ScCompiled *compiled)
 {
 	if (!bms_equal(c->plan->columns, compiled->columns))
-		return needs_executor(c, "a column that it reads in passing");
+		return sc_compile_needs_executor(c, "a column that it reads in passing");
 	for (int i = 0; i < c->stream->ncolumns; i++)
 	{
 		const ScColumn *column = &c->stream->columns[i];
 
 		if (bms_is_member(column->attnum, c->plan->columns) && !sc_decode_quick_can(column))
-			return needs_executor(c, psprintf("column \"%s\" of type %s", column->name,
+			return sc_compile_needs_executor(c, psprintf("column \"%s\" of type %s", column->name,
 											  format_type_be(column->type)));
 	}
 	return true;
@@ -440,7 +264,7 @@ sc_compile_tally(const ScStream *stream, const Query *original, const char **why
 {
 	Query	   *query = copyObject(unconstify(Query *, original));
 	ScCompiled *compiled = sc_compile(original);
-	Compiling	c = {.stream = stream};
+	ScCompiling	c = {.stream = stream};
 
 	sc_flatten_group(query);
 	c.plan = palloc0(sizeof(ScTallyPlan));
