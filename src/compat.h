@@ -16,6 +16,16 @@
 #include "parser/parse_relation.h"
 #include "utils/acl.h"
 
+/* 16 took what reads varlena out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18 has this in front of a declaration, and nothing else. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 16 moved the columns that a query reads out of the range table entry. */
 #if PG_VERSION_NUM >= 160000
 #define sc_selected_columns(query, rte) \

@@ -9,6 +9,7 @@
 #ifndef SC_DECODE_CONVERT_H
 #define SC_DECODE_CONVERT_H
 
+#include "compat.h"
 #include "decode_json.h"
 #include "decode_quick.h"
 #include "moment_quick.h"

@@ -30,6 +30,7 @@
 
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "tally.h"
 #include "tally_state.h"
 

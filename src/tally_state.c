@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
+#include "compat.h"
 #include "tally_state.h"
 
 /* The two marks of a state, of which a byte has those of four. */

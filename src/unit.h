@@ -10,6 +10,7 @@
 
 #include "streamcount.h"
 
+#include "compat.h"
 #include "ledger.h"
 #include "source.h"
 #include "stats.h"
@@ -73,6 +74,6 @@ extern void sc_unit_resolve(ScServed *served, ScSource *source, int npartitions)
 extern ScPosition *sc_unit_position(const ScServed *served, int32 partition);
 
 /* End, with nothing lost: the launcher starts the next worker at once. */
-extern void sc_unit_start_anew(int elevel, const char *reason) pg_attribute_noreturn();
+pg_noreturn extern void sc_unit_start_anew(int elevel, const char *reason);
 
 #endif							/* SC_UNIT_H */
