@@ -7,23 +7,54 @@
  */
 #include "postgres.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "decode_escape.h"
 #include "mb/pg_wchar.h"
+#include "port/pg_bitutils.h"
 
 /* Behind the letter u: "1234", and of a pair "1234\u1234" */
 #define UNIT_LEN	4
 #define PAIR_LEN	(UNIT_LEN + 2 + UNIT_LEN)
 
-#define HEX 0x10				/* a hexadecimal digit: this, and its value */
+/* Backslashes are looked for in so many bytes at once. */
+#define BLOCK_LEN	64
+
+/*
+ * What a hexadecimal digit is, above its value.  Those that are not 0xD, or
+ * below 8, tell characters from surrogates by a unit's first two digits.
+ */
+#define HEX			0x10
+#define HEX_NOT_D	0x20
+#define HEX_BELOW_8	0x40
+#define HEX_NOT_0	0x80
+
+#define DIGIT(value) \
+	((value) | HEX | ((value) != 0xD ? HEX_NOT_D : 0) | \
+	 ((value) < 8 ? HEX_BELOW_8 : 0) | ((value) != 0 ? HEX_NOT_0 : 0))
+#define DIGIT_VALUE(digit) ((digit) & 0xF)
 
 static const unsigned char hex_digits[256] = {
-	['0'] = HEX + 0,['1'] = HEX + 1,['2'] = HEX + 2,['3'] = HEX + 3,
-	['4'] = HEX + 4,['5'] = HEX + 5,['6'] = HEX + 6,['7'] = HEX + 7,
-	['8'] = HEX + 8,['9'] = HEX + 9,
-	['a'] = HEX + 10,['b'] = HEX + 11,['c'] = HEX + 12,
-	['d'] = HEX + 13,['e'] = HEX + 14,['f'] = HEX + 15,
-	['A'] = HEX + 10,['B'] = HEX + 11,['C'] = HEX + 12,
-	['D'] = HEX + 13,['E'] = HEX + 14,['F'] = HEX + 15,
+	['0'] = DIGIT(0),['1'] = DIGIT(1),['2'] = DIGIT(2),['3'] = DIGIT(3),
+	['4'] = DIGIT(4),['5'] = DIGIT(5),['6'] = DIGIT(6),['7'] = DIGIT(7),
+	['8'] = DIGIT(8),['9'] = DIGIT(9),
+	['a'] = DIGIT(10),['b'] = DIGIT(11),['c'] = DIGIT(12),
+	['d'] = DIGIT(13),['e'] = DIGIT(14),['f'] = DIGIT(15),
+	['A'] = DIGIT(10),['B'] = DIGIT(11),['C'] = DIGIT(12),
+	['D'] = DIGIT(13),['E'] = DIGIT(14),['F'] = DIGIT(15),
+};
+
+/* An escape's letter: how long the escape is, and of which sort */
+#define LEN_MASK	0x0F
+#define SHORT		0x10
+#define UNICODE		0x20
+
+static const unsigned char letters[256] = {
+	['"'] = SHORT + 2,['\\'] = SHORT + 2,['/'] = SHORT + 2,['b'] = SHORT + 2,
+	['f'] = SHORT + 2,['n'] = SHORT + 2,['r'] = SHORT + 2,['t'] = SHORT + 2,
+	['u'] = UNICODE + 2 + UNIT_LEN,
 };
 
 /* Four hexadecimal digits, or -1 */
@@ -37,27 +68,118 @@ read_unit(const char *p)
 
 	if ((a & b & c & d & HEX) == 0)
 		return -1;
-	return (int) ((a - HEX) << 12 | (b - HEX) << 8 | (c - HEX) << 4 | (d - HEX));
+	return (int) (DIGIT_VALUE(a) << 12 | DIGIT_VALUE(b) << 8 |
+				  DIGIT_VALUE(c) << 4 | DIGIT_VALUE(d));
 }
 
-/* How long is the escape behind the letter u?  0: none that jsonb takes. */
-static size_t
-unicode_escape_len(const char *p, const char *end)
+/* Behind an escape, whose backslash this is; NULL: it is none that jsonb takes. */
+static inline const char *
+escape_end(const char *escape, const char *end)
 {
+	const char *p = escape + 2;
 	int			unit;
 
-	if (end - p < UNIT_LEN)
-		return 0;
+	if (p > end)
+		return NULL;
+	if (letters[(unsigned char) escape[1]] & SHORT)
+		return p;
+	if (escape[1] != 'u' || end - p < UNIT_LEN)
+		return NULL;
+
 	unit = read_unit(p);
 	if (unit <= 0 || is_utf16_surrogate_second(unit))
-		return 0;
+		return NULL;
 	if (!is_utf16_surrogate_first(unit))
-		return UNIT_LEN;
+		return p + UNIT_LEN;
 
 	if (end - p < PAIR_LEN || p[UNIT_LEN] != '\\' || p[UNIT_LEN + 1] != 'u')
-		return 0;
+		return NULL;
 	unit = read_unit(p + UNIT_LEN + 2);
-	return (unit > 0 && is_utf16_surrogate_second(unit)) ? PAIR_LEN : 0;
+	return (unit > 0 && is_utf16_surrogate_second(unit)) ? p + PAIR_LEN : NULL;
+}
+
+/*
+ * The length of an escape that means one character by itself, or 0.  Which
+ * sort comes next is anybody's guess, so there are no branches to guess it.
+ */
+static inline size_t
+common_escape_len(const char *escape)
+{
+	unsigned	letter = letters[(unsigned char) escape[1]];
+	unsigned	a = hex_digits[(unsigned char) escape[2]];
+	unsigned	b = hex_digits[(unsigned char) escape[3]];
+	unsigned	c = hex_digits[(unsigned char) escape[4]];
+	unsigned	d = hex_digits[(unsigned char) escape[5]];
+	unsigned	is_unit = (a & b & c & d) / HEX;
+	unsigned	is_character = a / HEX_NOT_D | b / HEX_BELOW_8;
+	unsigned	is_not_0 = (a | b | c | d) / HEX_NOT_0;
+	unsigned	sorts = SHORT | (is_unit & is_character & is_not_0 & 1) * UNICODE;
+
+	return (letter & sorts) ? letter & LEN_MASK : 0;
+}
+
+#ifdef __SSE2__
+
+static inline uint64
+find_escapes_16(const char *p)
+{
+	__m128i		bytes = _mm_loadu_si128((const __m128i *) p);
+	__m128i		nexts = _mm_loadu_si128((const __m128i *) (p + 1));
+	__m128i		found = _mm_andnot_si128(_mm_cmpeq_epi8(nexts, _mm_set1_epi8('/')),
+										 _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+
+	return (uint64) _mm_movemask_epi8(found);
+}
+
+/*
+ * A bit for each backslash of a block, the lowest one for its first byte;
+ * but none before a slash, which is right there whatever is before it.  In
+ * URLs that is what most of them are.
+ */
+static inline uint64
+find_escapes(const char *block)
+{
+	return find_escapes_16(block) |
+		find_escapes_16(block + 16) << 16 |
+		find_escapes_16(block + 32) << 32 |
+		find_escapes_16(block + 48) << 48;
+}
+
+#else
+
+/* A bit for each backslash of a block, the lowest one for its first byte */
+static inline uint64
+find_escapes(const char *block)
+{
+	const char *end = block + BLOCK_LEN;
+	uint64		found = 0;
+
+	for (const char *p = memchr(block, '\\', BLOCK_LEN); p != NULL;
+		 p = memchr(p + 1, '\\', end - p - 1))
+		found |= UINT64CONST(1) << (p - block);
+	return found;
+}
+
+#endif
+
+/* Are the escapes of a block valid?  behind: where the last one of all ends */
+static inline bool
+is_block_valid(const char *block, uint64 escapes, const char *end, const char **behind)
+{
+	for (; escapes != 0; escapes &= escapes - 1)
+	{
+		const char *escape = block + pg_rightmost_one_pos64(escapes);
+		size_t		len = 0;
+
+		if (escape < *behind)
+			continue;
+		if (end - escape >= 2 + UNIT_LEN)
+			len = common_escape_len(escape);
+		*behind = len ? escape + len : escape_end(escape, end);
+		if (*behind == NULL)
+			return false;
+	}
+	return true;
 }
 
 bool
@@ -65,39 +187,23 @@ sc_decode_escapes_valid(const char *json, size_t len, bool *found)
 {
 	const char *end = json + len;
 	const char *p = memchr(json, '\\', len);
+	const char *behind = p;
+	char		rest[BLOCK_LEN + 1];
 
 	*found = (p != NULL);
-	while (p != NULL)
+	if (p == NULL)
+		return true;
+
+	memset(rest, 0, sizeof(rest));
+	for (; p < end; p += BLOCK_LEN)
 	{
-		if (++p == end)
+		const char *block = p;
+
+		/* the byte behind a block is looked at, too */
+		if (end - p <= BLOCK_LEN)
+			block = memcpy(rest, p, end - p);
+		if (!is_block_valid(p, find_escapes(block), end, &behind))
 			return false;
-		switch (*p++)
-		{
-			case '"':
-			case '\\':
-			case '/':
-			case 'b':
-			case 'f':
-			case 'n':
-			case 'r':
-			case 't':
-				break;
-			case 'u':
-				{
-					size_t		escape_len = unicode_escape_len(p, end);
-
-					if (escape_len == 0)
-						return false;
-					p += escape_len;
-				}
-				break;
-			default:
-				return false;
-		}
-
-		/* where there is one there are often more */
-		if (p == end || *p != '\\')
-			p = memchr(p, '\\', end - p);
 	}
 	return true;
 }

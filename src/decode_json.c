@@ -18,6 +18,8 @@
 #include "decode_index.h"
 #include "decode_json.h"
 #include "decode_number.h"
+#include "port/pg_bitutils.h"
+#include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
 /* Deeper documents are left to the parser, whose stack may not be enough. */
@@ -26,12 +28,17 @@
 /* A byte of a name is escaped by six at the most. */
 #define MAX_ESCAPE_LEN	6
 
+/* So many tokens are there at least, with the one that ends the container. */
+#define MEMBER_TOKENS	4
+#define ELEMENT_TOKENS	2
+
 typedef struct Member
 {
 	ScJsonValue value;
 	const char *name;
 	size_t		name_len;
 	bool		reads_arrays;	/* a name below it may be an array's index */
+	uint64		first_bytes;	/* of the children's names, as name_bit() */
 	struct Member *children;
 	struct Member *sibling;
 	struct Member *next;		/* of all members there are */
@@ -54,8 +61,8 @@ typedef struct Walk
 	ScJsonPaths *paths;
 } Walk;
 
-static const uint32_t *walk_value(const Walk *walk, const uint32_t *token,
-								  Member *member, int depth);
+static pg_noinline const uint32_t *walk_container(const Walk *walk, const uint32_t *token,
+									  Member *member, int depth);
 
 ScJsonPaths *
 sc_decode_json_create(MemoryContext cx)
@@ -65,6 +72,16 @@ sc_decode_json_create(MemoryContext cx)
 	paths->cx = cx;
 	paths->root = MemoryContextAllocZero(cx, sizeof(Member));
 	return paths;
+}
+
+/*
+ * A bit for the first byte of a name as it stands in a payload; several bytes
+ * share one.  Behind an empty name that byte is its quote.
+ */
+static inline uint64
+name_bit(char first_byte)
+{
+	return UINT64CONST(1) << ((unsigned char) first_byte & 63);
 }
 
 static Member *
@@ -77,6 +94,7 @@ add_member(ScJsonPaths *paths, Member *parent, const char *name)
 	member->name_len = strlen(name);
 	member->sibling = parent->children;
 	parent->children = member;
+	parent->first_bytes |= name_bit('\\') | name_bit(*name ? *name : '"');
 	member->next = paths->root->next;
 	paths->root->next = member;
 
@@ -131,25 +149,44 @@ string_end(const Walk *walk, const uint32_t *token)
 	return p;
 }
 
-/* May a scalar end here? */
-static inline bool
-is_scalar_end(const Walk *walk, const char *p)
+/* What a scalar may end before */
+static const bool scalar_ends[256] = {
+	[','] = true,['}'] = true,[']'] = true,
+	[' '] = true,['\t'] = true,['\n'] = true,['\r'] = true,
+};
+
+/* With how many digits do eight bytes begin?  Says 7 for 8. */
+static inline int
+count_digits(const char *p)
 {
-	if (p == walk->end)
-		return true;
-	switch (*p)
+	const uint64 highs = UINT64CONST(0x8080808080808080);
+	uint64		word;
+	uint64		others;
+
+	memcpy(&word, p, sizeof(word));
+#ifdef WORDS_BIGENDIAN
+	word = pg_bswap64(word);
+#endif
+	/* a byte that is no digit sets its high bit, and no byte carries */
+	word ^= UINT64CONST(0x3030303030303030);
+	others = (((word & ~highs) + UINT64CONST(0x7676767676767676)) | word) & highs;
+	return pg_rightmost_one_pos64(others | UINT64CONST(1) << 63) / 8;
+}
+
+/* The end of a number that begins here, or NULL */
+static inline const char *
+number_end(const Walk *walk, const char *p)
+{
+	/* most are short and have nothing but digits */
+	if (walk->end - p > 8)
 	{
-		case ',':
-		case '}':
-		case ']':
-		case ' ':
-		case '\t':
-		case '\n':
-		case '\r':
-			return true;
-		default:
-			return false;
+		int			ndigits = count_digits(p);
+		bool		is_integer = (ndigits == 1) | ((ndigits > 1) & (*p != '0'));
+
+		if (is_integer && scalar_ends[(unsigned char) p[ndigits]])
+			return p + ndigits;
 	}
+	return sc_decode_number_end(p, walk->end);
 }
 
 /* The end of a word that begins here, or NULL */
@@ -159,12 +196,20 @@ word_end(const Walk *walk, const char *p, const char *word, size_t len)
 	return ((size_t) (walk->end - p) >= len && memcmp(p, word, len) == 0) ? p + len : NULL;
 }
 
+static inline void
+note_value(Member *member, ScJsonKind kind, const char *start, const char *end)
+{
+	member->value.kind = kind;
+	member->value.start = start;
+	member->value.len = end - start;
+}
+
 /*
  * The walkers are given the first token of what they read, and return the
  * one behind it, or NULL where it is not surely JSON.  member: where the
  * value is wanted, or NULL.
  */
-static inline const uint32_t *
+static const uint32_t *
 walk_scalar(const Walk *walk, const uint32_t *token, Member *member)
 {
 	const char *start = walk->payload + *token;
@@ -187,17 +232,13 @@ walk_scalar(const Walk *walk, const uint32_t *token, Member *member)
 			break;
 		default:
 			kind = SC_JSON_NUMBER;
-			end = sc_decode_number_end(start, walk->end);
+			end = number_end(walk, start);
 	}
-	if (end == NULL || !is_scalar_end(walk, end))
+	if (end == NULL || !(end == walk->end || scalar_ends[(unsigned char) *end]))
 		return NULL;
 
 	if (member != NULL)
-	{
-		member->value.kind = kind;
-		member->value.start = start;
-		member->value.len = end - start;
-	}
+		note_value(member, kind, start, end);
 	return token + 1;
 }
 
@@ -206,9 +247,7 @@ note_string(const Walk *walk, const uint32_t *token, Member *member)
 {
 	ScJsonValue *value = &member->value;
 
-	value->kind = SC_JSON_STRING;
-	value->start = walk->payload + *token + 1;
-	value->len = string_end(walk, token) - value->start;
+	note_value(member, SC_JSON_STRING, walk->payload + *token + 1, string_end(walk, token));
 	value->escaped = walk->escapes && memchr(value->start, '\\', value->len) != NULL;
 }
 
@@ -217,8 +256,13 @@ static Member *
 find_child(const Walk *walk, const uint32_t *token, const Member *parent)
 {
 	const char *name = walk->payload + *token + 1;
-	size_t		len = string_end(walk, token) - name;
+	size_t		len;
 
+	/* most names are told by that, which is cheap */
+	if ((parent->first_bytes & name_bit(*name)) == 0)
+		return NULL;
+
+	len = string_end(walk, token) - name;
 	if (walk->escapes && memchr(name, '\\', len) != NULL)
 	{
 		if (len > walk->paths->max_name_len * MAX_ESCAPE_LEN)
@@ -245,36 +289,49 @@ void_member(Member *member)
 		void_member(child);
 }
 
+static pg_attribute_always_inline const uint32_t *
+walk_value(const Walk *walk, const uint32_t *token, Member *member, int depth)
+{
+	switch (walk->payload[*token])
+	{
+		case '"':
+			if (member != NULL)
+				note_string(walk, token, member);
+			return token + 1;
+		case '{':
+		case '[':
+			return walk_container(walk, token, member, depth);
+		default:
+			return walk_scalar(walk, token, member);
+	}
+}
+
 static const uint32_t *
 walk_object(const Walk *walk, const uint32_t *token, Member *object, int depth)
 {
+	const char *payload = walk->payload;
 	bool		wanted = (object != NULL && object->children != NULL);
 
 	if (first_byte(walk, ++token) == '}')
 		return token + 1;
 	for (;;)
 	{
-		Member	   *member = NULL;
+		Member	   *member;
+		char		separator;
 
-		if (first_byte(walk, token) != '"' || first_byte(walk, token + 1) != ':')
+		if (walk->last_token - token < MEMBER_TOKENS ||
+			payload[token[0]] != '"' || payload[token[1]] != ':')
 			return NULL;
-		if (wanted)
-			member = find_child(walk, token, object);
+		member = wanted ? find_child(walk, token, object) : NULL;
 		if (member != NULL)
 			void_member(member);
 
 		token = walk_value(walk, token + 2, member, depth + 1);
-		if (token == NULL)
+		if (token == NULL || token == walk->last_token)
 			return NULL;
-		switch (first_byte(walk, token++))
-		{
-			case ',':
-				break;
-			case '}':
-				return token;
-			default:
-				return NULL;
-		}
+		separator = payload[*token++];
+		if (separator != ',')
+			return separator == '}' ? token : NULL;
 	}
 }
 
@@ -285,60 +342,32 @@ walk_array(const Walk *walk, const uint32_t *token, int depth)
 		return token + 1;
 	for (;;)
 	{
-		token = walk_value(walk, token, NULL, depth + 1);
-		if (token == NULL)
+		char		separator;
+
+		if (walk->last_token - token < ELEMENT_TOKENS)
 			return NULL;
-		switch (first_byte(walk, token++))
-		{
-			case ',':
-				break;
-			case ']':
-				return token;
-			default:
-				return NULL;
-		}
+		token = walk_value(walk, token, NULL, depth + 1);
+		if (token == NULL || token == walk->last_token)
+			return NULL;
+		separator = walk->payload[*token++];
+		if (separator != ',')
+			return separator == ']' ? token : NULL;
 	}
 }
 
-static inline void
-note_container(const Walk *walk, const uint32_t *token, const uint32_t *behind,
-			   ScJsonKind kind, Member *member)
+static pg_noinline const uint32_t *
+walk_container(const Walk *walk, const uint32_t *token, Member *member, int depth)
 {
-	member->value.kind = kind;
-	member->value.start = walk->payload + *token;
-	member->value.len = behind[-1] + 1 - *token;
-}
-
-static const uint32_t *
-walk_value(const Walk *walk, const uint32_t *token, Member *member, int depth)
-{
+	bool		is_object = (walk->payload[*token] == '{');
 	const uint32_t *behind;
 
-	switch (first_byte(walk, token))
-	{
-		case '"':
-			if (member != NULL)
-				note_string(walk, token, member);
-			return token + 1;
-		case '{':
-			if (depth >= MAX_DEPTH)
-				return NULL;
-			behind = walk_object(walk, token, member, depth);
-			if (behind != NULL && member != NULL)
-				note_container(walk, token, behind, SC_JSON_OBJECT, member);
-			return behind;
-		case '[':
-			if (depth >= MAX_DEPTH || (member != NULL && member->reads_arrays))
-				return NULL;
-			behind = walk_array(walk, token, depth);
-			if (behind != NULL && member != NULL)
-				note_container(walk, token, behind, SC_JSON_ARRAY, member);
-			return behind;
-		case '\0':
-			return NULL;
-		default:
-			return walk_scalar(walk, token, member);
-	}
+	if (depth >= MAX_DEPTH || (!is_object && member != NULL && member->reads_arrays))
+		return NULL;
+	behind = is_object ? walk_object(walk, token, member, depth) : walk_array(walk, token, depth);
+	if (behind != NULL && member != NULL)
+		note_value(member, is_object ? SC_JSON_OBJECT : SC_JSON_ARRAY,
+				   walk->payload + *token, walk->payload + behind[-1] + 1);
+	return behind;
 }
 
 bool

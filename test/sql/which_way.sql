@@ -1,6 +1,8 @@
 -- Which way a rollup takes, and which part of its query asks for the executor.
 -- No broker is needed.
 SET client_min_messages = error;
+CREATE SCHEMA which_way;
+SET search_path = which_way, public;
 CREATE FOREIGN TABLE tweets (
 	id bigint, text text, who varchar(20), created_at timestamptz, local timestamp, day date,
 	n int, small smallint, x float8, f real, amount numeric, price numeric(8,2), flag boolean, doc jsonb,
@@ -152,8 +154,4 @@ SELECT to_regclass('refused'), to_regclass('refused_data');
 RESET streamcount.way;
 
 DROP VIEW by_executor, by_itself;
-DROP FOREIGN TABLE tweets, lines CASCADE;
-DROP TABLE users;
-DROP FUNCTION own, inlined;
-DROP DOMAIN percent;
-DROP TYPE mood;
+DROP SCHEMA which_way CASCADE;
