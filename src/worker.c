@@ -305,8 +305,13 @@ flush(Worker *w)
 		return;
 	w->flush_took = TimestampDifferenceMilliseconds(w->flushed_at, GetCurrentTimestamp());
 	sc_report_progress(w->served, w->end_answered);
-	if (w->served->careful_done)
+	if (w->served->careful_done ||
+		(w->served->careful > 0 && !sc_arrivals_behind(w->served)))
+	{
+		/* A halted partition may keep some of it: they are not to be waited for. */
+		sc_stats_worker_set_careful(0);
 		sc_unit_start_anew(DEBUG1, "the batch that had to be read carefully is committed");
+	}
 	foreach(lc, w->served->tasks)
 	{
 		ScTask	   *task = lfirst(lc);
