@@ -276,7 +276,9 @@ sub kill_worker
 	kill 'KILL', $victim;
 	for (1 .. 300)
 	{
-		last if !kill(0, $victim) || slurp_file("/proc/$victim/stat") =~ /\) Z/;
+		# It may go between any two looks.
+		open my $stat, '<', "/proc/$victim/stat" or last;
+		last if (readline($stat) // ') Z') =~ /\) Z/;
 		sleep 0.01;
 	}
 	sleep 0.02 until !$node->psql('postgres', 'SELECT 1', stderr => \my $err);
