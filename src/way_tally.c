@@ -126,24 +126,30 @@ took_of(Tallied *t, const ScPart *part, MemoryContext cx)
 	return &t->took[part - t->task->parts];
 }
 
+static int64
+taken(const Took *took)
+{
+	return took->counted + took->filtered;
+}
+
 static void
 take(TallyWay *w, Tallied *t, const ScMessage *message)
 {
 	ScPart	   *part = sc_task_part(t->task, message->partition);
-	ScTaken		taken;
+	ScTaken		outcome;
 	Took	   *took;
 
 	/* counted already, or not to be counted now */
 	if (part == NULL || !part->active || message->offset < part->next)
 		return;
-	taken = sc_tallier_take(t->tallier, w->columns);
-	if (taken == SC_TAKEN_DOUBT)
+	outcome = sc_tallier_take(t->tallier, w->columns);
+	if (outcome == SC_TAKEN_DOUBT)
 	{
 		t->doubt = true;
 		return;
 	}
 	took = took_of(t, part, w->cx);
-	if (taken == SC_TAKEN_COUNTED)
+	if (outcome == SC_TAKEN_COUNTED)
 		took->counted++;
 	else
 		took->filtered++;
@@ -211,14 +217,6 @@ go_on_guarded(TallyWay *w, const ScMessage *message)
 	PG_END_TRY();
 }
 
-static int64
-taken_of(const Tallied *t, const ScPart *part)
-{
-	const Took *took = t->took ? &t->took[part - t->task->parts] : NULL;
-
-	return took ? took->counted + took->filtered : 0;
-}
-
 /* The message becomes this row of the batch: note whose it is. */
 static void
 note_row(TallyWay *w, Tallied *t, int64 row, const ScMessage *message)
@@ -227,13 +225,11 @@ note_row(TallyWay *w, Tallied *t, int64 row, const ScMessage *message)
 
 	if (row >= t->max_rows)
 	{
-		t->max_rows = Max(2 * t->max_rows, 256);
-		t->rows = t->rows == NULL ?
-			MemoryContextAllocHuge(w->cx, sizeof(int64) * t->max_rows) :
-			repalloc_huge(t->rows, sizeof(int64) * t->max_rows);
+		t->max_rows *= 2;
+		t->rows = repalloc_huge(t->rows, sizeof(int64) * t->max_rows);
 		t->task->tallied = t->rows;
 	}
-	t->rows[row] = t->doubt && part != NULL ? taken_of(t, part) : -1;
+	t->rows[row] = t->doubt && part != NULL ? taken(took_of(t, part, w->cx)) : -1;
 	t->doubt = false;
 }
 
@@ -307,7 +303,7 @@ judge_part(TallyWay *w, ScPart *part, const Took *took)
 {
 	if (took->next == 0)
 		return;
-	if (took->counted + took->filtered > part->tallied_before && part->halt_reason == NULL)
+	if (taken(took) > part->tallied_before && part->halt_reason == NULL)
 		part->new_rejected_in_row = 0;
 	if (took->next > part->new_next)
 	{
@@ -416,7 +412,7 @@ static const ScWayMethods tally_methods = {
 	.messages = tally_messages,
 };
 
-/* The task keeps its oldest rows' array from the start: NULL means the executor. */
+/* The task has the array of rows from the start: without it, all rows are its own. */
 static void
 init_tallied(TallyWay *w, Tallied *t, ScTask *task, const ScStream *stream)
 {
