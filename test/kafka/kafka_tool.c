@@ -12,6 +12,7 @@
  *	partitions TOPIC TOTAL			add partitions until there are TOTAL
  *	delete-records TOPIC PARTITION OFFSET	everything before OFFSET
  *	ends TOPIC						print "partition oldest end" lines
+ *	allow|forbid USER read|describe topic|group NAME	add or remove an ACL
  *	produce TOPIC [commit|abort]	messages from stdin; in one transaction
  *
  * A line of input to produce is what COPY calls text format, so that any
@@ -259,6 +260,43 @@ delete_records(rd_kafka_t *rk, int nargs, char **args)
 		die("%s", rd_kafka_err2str(results->elems[0].err));
 }
 
+/* Add the ACL that lets a user do something from anywhere, or remove it. */
+static void
+change_acl(rd_kafka_t *rk, int adds, int nargs, char **args)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_AclOperation_t operation;
+	rd_kafka_ResourceType_t type;
+	rd_kafka_AclBinding_t *acl;
+	rd_kafka_event_t *event;
+	const rd_kafka_acl_result_t **results;
+	char		principal[256];
+	size_t		n;
+
+	if (nargs != 4)
+		die("an ACL needs a user, an operation, a kind of resource and its name");
+	snprintf(principal, sizeof(principal), "User:%s", args[0]);
+	operation = strcmp(args[1], "read") == 0 ? RD_KAFKA_ACL_OPERATION_READ :
+		RD_KAFKA_ACL_OPERATION_DESCRIBE;
+	type = strcmp(args[2], "group") == 0 ? RD_KAFKA_RESOURCE_GROUP : RD_KAFKA_RESOURCE_TOPIC;
+	acl = (adds ? rd_kafka_AclBinding_new : rd_kafka_AclBindingFilter_new)
+		(type, args[3], RD_KAFKA_RESOURCE_PATTERN_LITERAL, principal, "*", operation,
+		 RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, errstr, sizeof(errstr));
+	if (acl == NULL)
+		die("%s", errstr);
+	if (!adds)
+	{
+		rd_kafka_DeleteAcls(rk, &acl, 1, NULL, queue);
+		(void) result_of(queue);
+		return;
+	}
+	rd_kafka_CreateAcls(rk, &acl, 1, NULL, queue);
+	event = result_of(queue);
+	results = rd_kafka_CreateAcls_result_acls(rd_kafka_event_CreateAcls_result(event), &n);
+	if (rd_kafka_acl_result_error(results[0]))
+		die("%s", rd_kafka_error_string(rd_kafka_acl_result_error(results[0])));
+}
+
 static void
 ends(rd_kafka_t *rk, int nargs, char **args)
 {
@@ -463,6 +501,8 @@ main(int argc, char **argv)
 		delete_records(rk, nargs, args);
 	else if (strcmp(command, "ends") == 0)
 		ends(rk, nargs, args);
+	else if (strcmp(command, "allow") == 0 || strcmp(command, "forbid") == 0)
+		change_acl(rk, strcmp(command, "allow") == 0, nargs, args);
 	else if (strcmp(command, "produce") == 0)
 		produce(rk, nargs, args);
 	else

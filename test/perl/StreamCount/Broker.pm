@@ -154,6 +154,23 @@ sub delete_records
 	return;
 }
 
+# allow('alice', 'read', 'topic', 'tweets'): an ACL, and without it again
+sub allow
+{
+	my ($self, @acl) = @_;
+
+	$self->tool(undef, 'allow', @acl);
+	return;
+}
+
+sub forbid
+{
+	my ($self, @acl) = @_;
+
+	$self->tool(undef, 'forbid', @acl);
+	return;
+}
+
 # One field of kafka_tool's input.
 sub field
 {

@@ -69,7 +69,9 @@ sub java
 		'-cp', "$StreamCount::Broker::root/test/kafka/target/jars/*");
 }
 
-# new(dir => ..., heap => '128m', config => {'name' => 'value'})
+# new(dir => ..., heap => '128m', config => {'name' => 'value'},
+#	listeners => {'NAME' => 'PROTOCOL'}, format_options => [...])
+# Of further listeners, {listeners}{NAME} of the object is the address.
 sub new
 {
 	my ($class, %args) = @_;
@@ -77,21 +79,28 @@ sub new
 
 	croak $missing if $missing;
 	my $dir = $args{dir} // tempdir('kafka_XXXXXX', TMPDIR => 1, CLEANUP => 1);
-	my ($port, $controller) = free_ports(2);
+	my @listeners = sort keys %{ $args{listeners} // {} };
+	my ($port, $controller, @ports) = free_ports(2 + @listeners);
+	my %address = map { $listeners[$_] => "127.0.0.1:$ports[$_]" } 0 .. $#listeners;
+	my $advertised = join ',', "PLAINTEXT://127.0.0.1:$port",
+	  map { "$_://$address{$_}" } @listeners;
 	my $self = bless {
 		dir => $dir,
 		heap => $args{heap} // '128m',
 		bootstrap => "127.0.0.1:$port",
 		log => "$dir/kafka.log",
+		listeners => \%address,
+		format_options => $args{format_options} // [],
 	}, $class;
 	my %config = (
 		'process.roles' => 'broker,controller',
 		'node.id' => 1,
 		'controller.quorum.bootstrap.servers' => "127.0.0.1:$controller",
 		'controller.listener.names' => 'CONTROLLER',
-		'listeners' => "CONTROLLER://127.0.0.1:$controller,PLAINTEXT://127.0.0.1:$port",
-		'advertised.listeners' => "PLAINTEXT://127.0.0.1:$port",
-		'listener.security.protocol.map' => 'CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT',
+		'listeners' => "CONTROLLER://127.0.0.1:$controller,$advertised",
+		'advertised.listeners' => $advertised,
+		'listener.security.protocol.map' => join(',', 'CONTROLLER:PLAINTEXT', 'PLAINTEXT:PLAINTEXT',
+			map { "$_:$args{listeners}{$_}" } @listeners),
 		'inter.broker.listener.name' => 'PLAINTEXT',
 		'log.dirs' => "$dir/data",
 		'auto.create.topics.enable' => 'false',
@@ -130,7 +139,7 @@ sub format
 	# An id that begins with a dash would be taken for an option.
 	$id =~ s/^-/A/;
 	my $pid = $self->spawn_java('kafka.tools.StorageTool', 'format', '-t', $id, '-c',
-		"$self->{dir}/server.properties", '--standalone');
+		"$self->{dir}/server.properties", '--standalone', @{ $self->{format_options} });
 	waitpid $pid, 0;
 	croak "could not format $self->{dir}:\n" . $self->log_tail if $? != 0;
 	return;
