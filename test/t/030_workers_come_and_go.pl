@@ -103,7 +103,7 @@ my ($ordinary, $template) = split /\n/,
 	WHERE datname IN ('postgres', 'template1') ORDER BY datname});
 $node->wait_for_log(qr/starting background worker process "streamcount probe for database $ordinary"/);
 ok(slurp_file($node->logfile) !~ /"streamcount probe for database $template"/,
-	'nobody has looked into template1');
+	'P30: nobody has looked into template1');
 $node->safe_psql('postgres', "DROP DATABASE x$_") for 1 .. 20;
 
 for my $db (qw(a b))
@@ -139,26 +139,26 @@ wait_for($node, 'a', "SELECT count(*) FROM streamcount.live_units() WHERE pid <>
 # Making way
 # ---------------------------------------------------------------------
 
-quick('CREATE DATABASE a_copy TEMPLATE a', 'a database with a worker can be copied');
-processes_are('launcher worker:a worker:a_copy worker:b', 'original and copy have workers');
+quick('CREATE DATABASE a_copy TEMPLATE a', 'P16: a database with a worker can be copied');
+processes_are('launcher worker:a worker:a_copy worker:b', 'P16: original and copy have workers');
 
-quick('ALTER DATABASE a_copy RENAME TO a_new', 'a database with a worker can be renamed');
-processes_are('launcher worker:a worker:a_new worker:b', 'the worker comes back after RENAME');
+quick('ALTER DATABASE a_copy RENAME TO a_new', 'P16: a database with a worker can be renamed');
+processes_are('launcher worker:a worker:a_new worker:b', 'P16: the worker comes back after RENAME');
 
 my $tablespace = PostgreSQL::Test::Utils::tempdir();
 $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$tablespace'");
-quick('ALTER DATABASE a_new SET TABLESPACE elsewhere', 'a database with a worker can be moved');
-processes_are('launcher worker:a worker:a_new worker:b', 'the worker comes back after SET TABLESPACE');
+quick('ALTER DATABASE a_new SET TABLESPACE elsewhere', 'P16: a database with a worker can be moved');
+processes_are('launcher worker:a worker:a_new worker:b', 'P16: the worker comes back after SET TABLESPACE');
 
 # What the command finds wrong later brings the worker back, too.
 $pid = worker_pid('a_new');
 isnt($node->psql('postgres', 'ALTER DATABASE a_new RENAME TO b'), 0,
 	'a rename to a name that is taken fails');
 wait_for($node, 'a_new', "SELECT count(*) FROM streamcount.live_units() WHERE pid <> $pid", '1',
-	'the worker comes back after a failed command');
+	'P16: the worker comes back after a failed command');
 
-quick('DROP DATABASE a_new', 'a database with a worker can be dropped');
-processes_are('launcher worker:a worker:b', 'the worker of a dropped database stays away');
+quick('DROP DATABASE a_new', 'P14: a database with a worker can be dropped');
+processes_are('launcher worker:a worker:b', 'P14: the worker of a dropped database stays away');
 
 my $begin = time();
 $failed = 0;
@@ -167,7 +167,7 @@ for my $i (1 .. 10)
 	$failed++ if $node->psql('postgres', 'CREATE DATABASE y') || $node->psql('postgres', 'DROP DATABASE y');
 }
 my $took = time() - $begin;
-is($failed, 0, 'databases of others come and go as ever');
+is($failed, 0, 'P14: databases of others come and go as ever');
 note sprintf 'one that comes and goes: %.3f s', $took / 10;
 
 # Nobody who could not run the command can send workers away with it.
@@ -179,7 +179,7 @@ for my $command ('DROP DATABASE a', 'ALTER DATABASE a RENAME TO c',
 	for my $role (qw(nobody_much maker))
 	{
 		my ($status, $out, $error) = $node->psql('postgres', $command, extra_params => [ '-U', $role ]);
-		like($error, qr/permission denied|must be owner/, "$role may not: $command");
+		like($error, qr/permission denied|must be owner/, "P14: $role may not: $command");
 	}
 }
 is(worker_pid('a'), $pid, 'and the worker has not been sent away');
@@ -193,7 +193,7 @@ processes_are('launcher worker:a', 'no worker where no connection is allowed');
 $node->safe_psql('postgres', 'ALTER DATABASE b ALLOW_CONNECTIONS true');
 processes_are('launcher worker:a worker:b', 'and again where it is');
 $node->safe_psql('postgres', 'ALTER DATABASE b IS_TEMPLATE true');
-processes_are('launcher worker:a', 'no worker in a template');
+processes_are('launcher worker:a', 'P30: no worker in a template');
 $node->safe_psql('postgres', 'ALTER DATABASE b IS_TEMPLATE false');
 processes_are('launcher worker:a worker:b', 'and again where it is none');
 
@@ -245,9 +245,9 @@ wait_for($node, 'a', 'SELECT count(*) FROM streamcount.live_units() WHERE pid IS
 
 $node->safe_psql('a', 'BEGIN; DROP EXTENSION streamcount CASCADE; ROLLBACK');
 wait_for($node, 'a', 'SELECT count(*) FROM streamcount.live_units() WHERE pid IS NOT NULL', '3',
-	'DROP EXTENSION that is rolled back ends no worker');
+	'P13: DROP EXTENSION that is rolled back ends no worker');
 $node->safe_psql('a', 'DROP EXTENSION streamcount CASCADE');
-processes_are('launcher worker:b', 'DROP EXTENSION ends the workers');
+processes_are('launcher worker:b', 'P13: DROP EXTENSION ends the workers');
 
 # An extension that is broken is one line of the log, not one for every try.
 $log = -s $node->logfile;
@@ -308,9 +308,9 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby);
-is($standby->safe_psql('postgres', $processes), '', 'nothing runs on a standby');
+is($standby->safe_psql('postgres', $processes), '', 'P22: nothing runs on a standby');
 $standby->promote;
-processes_are('launcher worker:b', 'it goes on after the promotion', $standby);
+processes_are('launcher worker:b', 'P23: it goes on after the promotion', $standby);
 $standby->stop;
 
 # ---------------------------------------------------------------------
@@ -321,7 +321,7 @@ processes_are('launcher worker:b', 'before the stop');
 $begin = time();
 $node->stop('fast');
 $took = time() - $begin;
-cmp_ok($took, '<', 1, 'a fast stop takes less than a second');
+cmp_ok($took, '<', 1, 'P5: no broker there: a fast stop takes less than a second');
 note sprintf 'stop: %.3f s', $took;
 
 # ---------------------------------------------------------------------

@@ -74,7 +74,7 @@ sub others_are_undisturbed
 		sleep 0.5;
 	}
 	# Where a worker is deaf it takes for ever; the rest is how busy the machine is.
-	cmp_ok($worst, '<', 3, "$name: another database is dropped at once");
+	cmp_ok($worst, '<', 3, "P14: $name: another database is dropped at once");
 	$lines = $node->log_count(qr/./, $log);
 	cmp_ok($lines, '<=', 10, "$name: few lines in the log")
 	  or diag substr slurp_file($node->logfile, $log), 0, 3000;
@@ -91,7 +91,7 @@ sub stops_at_once
 	my $begin = time;
 	$node->stop('fast');
 	push @stops, time - $begin;
-	cmp_ok($stops[-1], '<', 1, "$name: a fast stop takes less than a second");
+	cmp_ok($stops[-1], '<', 1, "P5: $name: a fast stop takes less than a second");
 	return;
 }
 

@@ -80,14 +80,14 @@ for my $i (1 .. 5)
 {
 	sleep rand 0.3;
 	$node->safe_psql('postgres', begin_at(100 * $i, 0));
-	goes_on_exactly('hashtags', "offsets moved back, $i");
+	goes_on_exactly('hashtags', "P8: offsets moved back, $i");
 }
 $node->safe_psql('postgres', begin_at(50, 1.5));
 goes_on_exactly('hashtags', 'offsets moved back by a transaction that takes its time');
 # Meanwhile the topic grows: ahead is not beyond its end.
 $node->safe_psql('postgres', begin_at('next_offset + 100', 1.5));
 goes_on_exactly('hashtags', 'offsets moved ahead');
-cmp_ok($node->log_count(qr/moved by somebody else/, $log), '>', 0, 'the fence was needed, and says so');
+cmp_ok($node->log_count(qr/moved by somebody else/, $log), '>', 0, 'P8: the fence was needed, and says so');
 
 # ---------------------------------------------------------------------
 # A second worker: it counts the same messages and commits first
@@ -144,29 +144,29 @@ $locker->query_safe('BEGIN; LOCK TABLE hashtags_data IN ACCESS EXCLUSIVE MODE');
 $node->wait_for_sql(
 	q{SELECT DISTINCT state, reason <> '' FROM streamcount.progress WHERE rollup = 'hashtags'::regclass},
 	'blocked|t', timeout => 30);
-pass('a rollup whose table is locked is blocked');
+pass('P9: a rollup whose table is locked is blocked');
 my $stands = $node->safe_psql('postgres', 'SELECT ' . position('hashtags'));
 my $from = $node->safe_psql('postgres', 'SELECT ' . position('others'));
 $node->wait_for_sql('SELECT ' . position('others') . " > $from + 4 * $rate", 't', timeout => 30);
-pass('another rollup of the stream goes on');
+pass('P9: another rollup of the stream goes on');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.progress'
 			. " WHERE rollup = 'others'::regclass AND state NOT IN ('running', 'catching_up', 'idle')"),
-	'0', 'and is not blocked');
+	'0', 'P9: and is not blocked');
 $node->wait_for_sql('SELECT rollup, state FROM streamcount.problems', 'hashtags|blocked', timeout => 30);
-pass('the one that is blocked is the one that is shown');
+pass('P9: the one that is blocked is the one that is shown');
 sleep 0.05 while time < $begin + 10;
-is($node->safe_psql('postgres', 'SELECT ' . position('hashtags')), $stands, 'it has stood still');
+is($node->safe_psql('postgres', 'SELECT ' . position('hashtags')), $stands, 'P9: it has stood still');
 $begin = time;
 $node->safe_psql('postgres', 'CREATE DATABASE unrelated');
 $node->safe_psql('postgres', 'DROP DATABASE unrelated');
-cmp_ok(time - $begin, '<', 5, 'a worker that waits for a lock is in no way of other databases');
+cmp_ok(time - $begin, '<', 5, 'P14: a worker that waits for a lock is in no way of other databases');
 $locker->query_safe('COMMIT');
 $locker->quit;
-goes_on_exactly('hashtags', 'the lock is gone');
+goes_on_exactly('hashtags', 'P9: the lock is gone');
 my $differences = $node->differences($kafka, 'tweets', name => 'others', granularities => 'hour,ALL');
 ok($differences eq '', 'and so is the other one') or diag substr $differences, 0, 2000;
 $node->wait_for_sql('SELECT count(*), count(apart) FROM streamcount.stat_workers', '1|0', timeout => 60);
-pass('they are served together again');
+pass('P9: they are served together again');
 goes_on_exactly('hashtags', 'together again');
 
 # A rollup that comes while another one is waiting does not wait with it.
@@ -178,7 +178,7 @@ $node->wait_for_sql(q{SELECT DISTINCT state FROM streamcount.progress WHERE roll
 $node->safe_psql('postgres', "SELECT streamcount.resume('others')");
 $from = $node->safe_psql('postgres', 'SELECT ' . position('others'));
 $node->wait_for_sql('SELECT ' . position('others') . " > $from + $rate", 't', timeout => 30);
-pass('a rollup that is resumed while another one is blocked goes on');
+pass('P9: a rollup that is resumed while another one is blocked goes on');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
 goes_on_exactly('hashtags', 'the second lock is gone');
@@ -191,10 +191,10 @@ $node->wait_for_sql(q{SELECT DISTINCT state FROM streamcount.progress WHERE roll
 	'blocked', timeout => 30);
 $from = $node->safe_psql('postgres', 'SELECT ' . position('others'));
 $node->wait_for_sql('SELECT ' . position('others') . " > $from + $rate", 't', timeout => 30);
-pass('rows that are locked block one rollup alone');
+pass('P8: rows that are locked block one rollup alone');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
-goes_on_exactly('hashtags', 'the rows are free');
+goes_on_exactly('hashtags', 'P8: the rows are free');
 
 # A stop does not wait for anybody's lock.
 $locker = $node->background_psql('postgres');
@@ -203,7 +203,7 @@ $node->wait_for_sql(q{SELECT DISTINCT state FROM streamcount.progress WHERE roll
 	'blocked', timeout => 30);
 $begin = time;
 $node->stop('fast');
-cmp_ok(time - $begin, '<', 1, 'a fast stop, while a worker waits for a lock, takes less than a second');
+cmp_ok(time - $begin, '<', 1, 'P5: a fast stop, while a worker waits for a lock, takes less than a second');
 eval { $locker->quit };
 $node->start;
 goes_on_exactly('hashtags', 'stopped while it was blocked');

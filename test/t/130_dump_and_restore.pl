@@ -106,11 +106,11 @@ sub goes_on
 	my $rollup = $rollups[ $turn++ % @rollups ];
 
 	wait_for_position($on, $db, $past // position($on, $db, $rollup));
-	is($on->differences($kafka, 'tweets', name => $rollup, dbname => $db), '', "$what: $rollup is exact")
+	is($on->differences($kafka, 'tweets', name => $rollup, dbname => $db), '', "P27: $what: $rollup is exact")
 	  unless $compared_later{$db};
-	is(books($on, $db), '', "$what: the books balance, from the first message on");
+	is(books($on, $db), '', "P27: $what: the books balance, from the first message on");
 	is($on->safe_psql($db, q{SELECT count(*) - count(DISTINCT id) FROM streamcount.rejects}), '0',
-		"$what: each reject has an id of its own");
+		"P27: $what: each reject has an id of its own");
 	return;
 }
 
@@ -133,7 +133,7 @@ sub dump_it
 dump_it("$dir/plain.sql");
 $node->safe_psql('postgres', 'CREATE DATABASE plain');
 command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('plain'), '-f', "$dir/plain.sql" ],
-	'psql restores it');
+	'P27: psql restores it');
 goes_on($node, 'plain', 'psql');
 
 # ---------------------------------------------------------------------
@@ -201,11 +201,11 @@ $second->wait_for_sql('SELECT count(*) FROM streamcount.rollups', '0', dbname =>
 restore('pieces', 'data', '--section=data');
 $still = $second->safe_psql('pieces', $all);
 $second->wait_for_sql($states, 'restoring', dbname => 'pieces');
-pass('without the unique index the state is restoring');
+pass('P27: without the unique index the state is restoring');
 my $stood = position($second, 'pieces', 'hashtags');
 $node->wait_for_sql("SELECT sum(next_offset) > $stood + 200 FROM streamcount.progress WHERE rollup = 'hashtags'::regclass",
 	't', dbname => 'origin');
-is($second->safe_psql('pieces', $all), $still, 'and nothing is counted, while the origin goes on');
+is($second->safe_psql('pieces', $all), $still, 'P27: and nothing is counted, while the origin goes on');
 restore('pieces', 'post-data', '--section=post-data');
 goes_on($second, 'pieces', 'section by section', $stood);
 
@@ -223,10 +223,10 @@ foreach my $late (
 	restore("late_$name", "all but $name", '-L', "$dir/early");
 	$still = $second->safe_psql("late_$name", $all);
 	$second->wait_for_sql($states, 'restoring', dbname => "late_$name");
-	pass("without $name the state is restoring");
+	pass("P27: without $name the state is restoring");
 	my $origin = position($node, 'origin', 'hashtags');
 	wait_for_position($node, 'origin', $origin + 200);
-	is($second->safe_psql("late_$name", $all), $still, "without $name nothing is counted");
+	is($second->safe_psql("late_$name", $all), $still, "P27: without $name nothing is counted");
 	restore("late_$name", "$name at last", '-L', "$dir/late");
 	goes_on($second, "late_$name", "$name last", $stood);
 	$second->safe_psql('postgres', "DROP DATABASE late_$name");
@@ -244,7 +244,7 @@ is($second->safe_psql('parallel', sprintf $kept, $rejects), $node->safe_psql('or
 # ---------------------------------------------------------------------
 
 $node->safe_psql('postgres', 'CREATE DATABASE twin TEMPLATE origin');
-goes_on($node, 'twin', 'a copy by CREATE DATABASE');
+goes_on($node, 'twin', 'P16, a copy by CREATE DATABASE');
 goes_on($node, 'origin', 'what it was copied from');
 
 # ---------------------------------------------------------------------
@@ -262,7 +262,7 @@ foreach my $place ([ $node, 'origin' ], [ $node, 'plain' ], [ $node, 'twin' ],
 	my ($on, $db) = @$place;
 
 	$on->wait_for_rollup($kafka, 'tweets', name => $_, dbname => $db) foreach @rollups;
-	is($on->safe_psql($db, $rows), $node->safe_psql('origin', $rows), "$db holds what the origin holds");
+	is($on->safe_psql($db, $rows), $node->safe_psql('origin', $rows), "P27: $db holds what the origin holds");
 }
 is($node->differences($kafka, 'tweets', name => $_, dbname => 'origin'), '', "$_ of the origin is exact")
   foreach @rollups;

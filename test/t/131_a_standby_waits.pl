@@ -58,13 +58,13 @@ $standby->start;
 
 # It follows, and that is all that it does.
 beyond($standby, beyond($primary, 600));
-is(processes($standby), '0', 'no process of ours runs on a standby');
+is(processes($standby), '0', 'P22: no process of ours runs on a standby');
 is($standby->safe_psql('postgres', 'SELECT state, reason FROM streamcount.rollups'), 'down|the server is a standby',
-	'its views say so');
+	'P22: its views say so');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'which is no problem');
-is($standby->differences($kafka, 'tweets'), '', 'what it shows is exact, for where it stands');
+is($standby->differences($kafka, 'tweets'), '', 'P22: what it shows is exact, for where it stands');
 my ($status, undef, $error) = $standby->psql('postgres', q{SELECT streamcount.wait('hashtags', '5 s')});
-like($error, qr/it is down\nDETAIL:  The server is a standby/, 'nobody waits there for what cannot come');
+like($error, qr/it is down\nDETAIL:  The server is a standby/, 'P22: nobody waits there for what cannot come');
 ($status, undef, $error) = $standby->psql('postgres', q{SELECT streamcount.pause('hashtags')});
 like($error, qr/read-only transaction/, 'and nothing can be steered');
 is($standby->safe_psql('postgres', q{SELECT count(*) > 0 FROM streamcount.rejects}), 't', 'rejects are there, too');
@@ -72,17 +72,17 @@ is($standby->safe_psql('postgres', q{SELECT count(*) > 0 FROM streamcount.reject
 # The old primary may be ahead of what it has sent: both fall back together.
 $primary->stop('immediate');
 my $stood = $standby->safe_psql('postgres', $position);
-is(processes($standby), '0', 'without a primary it still waits');
+is(processes($standby), '0', 'P22: without a primary it still waits');
 $standby->promote;
 beyond($standby, $stood + 500);
-is($standby->differences($kafka, 'tweets'), '', 'after the promotion it goes on exactly');
+is($standby->differences($kafka, 'tweets'), '', 'P23: after the promotion it goes on exactly');
 $load->stop;
 $standby->wait_for_rollup($kafka, 'tweets');
-is($standby->differences($kafka, 'tweets'), '', 'to the end');
+is($standby->differences($kafka, 'tweets'), '', 'P23: to the end');
 is($standby->safe_psql('postgres', q{
 	SELECT count(*) FROM streamcount.progress p WHERE start_offset <> 0 OR next_offset <> counted + filtered + rejected
 		OR rejected <> (SELECT count(*) FROM streamcount.rejects r WHERE r.partition = p.partition)}), '0',
-	'the books balance, from the first message on');
+	'P23: the books balance, from the first message on');
 is($standby->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT id) FROM streamcount.rejects'), '0',
 	'each reject has an id of its own');
 

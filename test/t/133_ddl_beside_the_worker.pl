@@ -86,25 +86,25 @@ ddl("$_;") foreach 'VACUUM FULL hashtags_data', 'REINDEX TABLE hashtags_data',
 	q{ALTER TABLE hashtags_data ADD COLUMN stamp integer NOT NULL DEFAULT 7},
 	'CREATE INDEX ON hashtags_data (mentions DESC)', 'CREATE INDEX CONCURRENTLY on_interval ON hashtags_data ("interval")',
 	'ALTER TABLE hashtags_data ADD CHECK (mentions > 0)', 'VACUUM FULL', 'REINDEX DATABASE postgres';
-goes_on('maintenance of the data table');
+goes_on('P34: maintenance of the data table');
 is(ddl('SELECT count(*) FROM hashtags_data WHERE note IS NOT NULL OR stamp <> 7'), '0', 'added columns have their defaults');
 ddl('ALTER TABLE hashtags_data DROP COLUMN note');
-goes_on('a column added and dropped');
+goes_on('P10: a column added and dropped');
 
 # The lock is waited for, and nothing is lost meanwhile.
 my $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN; LOCK TABLE hashtags_data IN ACCESS EXCLUSIVE MODE');
 $node->wait_for_sql(q{SELECT DISTINCT state FROM streamcount.progress}, 'blocked', timeout => 30);
 $session->query_safe('COMMIT');
-goes_on('a lock, after it is gone');
+goes_on('P9: a lock, after it is gone');
 
 # What a person does to the rows is the person's own.
 ddl('BEGIN; TRUNCATE hashtags_data; ROLLBACK');
-goes_on('TRUNCATE, rolled back');
+goes_on('P12: TRUNCATE, rolled back');
 ddl(q{BEGIN; SELECT streamcount.pause('hashtags'); SELECT streamcount.drop_rollup('hashtags'); ROLLBACK});
-goes_on('drop_rollup(), rolled back');
+goes_on('P10: drop_rollup(), rolled back');
 ddl('BEGIN; DROP VIEW hashtags; ROLLBACK');
-goes_on('DROP VIEW, rolled back');
+goes_on('P10: DROP VIEW, rolled back');
 
 # ---------------------------------------------------------------------
 # Names
@@ -126,13 +126,13 @@ ddl(q{
 	ALTER FOREIGN TABLE statuses SET SCHEMA "else where";
 	ALTER SCHEMA "else where" RENAME TO there});
 $rollup = 'there."Tags"';
-goes_on('everything renamed and moved');
+goes_on('P10: everything renamed and moved');
 is(ddl('SELECT rollup, query, data, stream FROM streamcount.rollups'),
 	'there."Tags"|there.its_query|there.its_data|there.statuses', 'and shown by its new names');
 
 # A column whose path is its name
 ddl('ALTER FOREIGN TABLE there.statuses RENAME COLUMN text TO body');
-halted('stream_changed', 'a column that reads the member of its name: halted when renamed');
+halted('stream_changed', 'P10: a column that reads the member of its name: halted when renamed');
 ddl(q{ALTER FOREIGN TABLE there.statuses ALTER COLUMN body OPTIONS (ADD path 'text');
 	SELECT streamcount.resume('there."Tags"')});
 goes_on('with its path');
@@ -142,7 +142,7 @@ ddl(q{
 	ALTER TABLE "else where".its_data SET SCHEMA public; ALTER FOREIGN TABLE "else where".statuses SET SCHEMA public;
 	ALTER VIEW "Tags" RENAME TO hashtags; ALTER FOREIGN TABLE statuses RENAME TO tweets});
 $rollup = 'hashtags';
-goes_on('renamed again');
+goes_on('P10: renamed again');
 
 # ---------------------------------------------------------------------
 # The stream
@@ -165,9 +165,9 @@ is(ddl('SELECT sum(mentions) FROM hashtags'), $rows, 'and nothing is counted by 
 ddl(q{SELECT streamcount.resume('hashtags')});
 goes_on('set back and resumed');
 my ($status, undef, $error) = $node->psql('postgres', 'ALTER FOREIGN TABLE tweets ALTER COLUMN "at" TYPE text');
-like($error, qr/cannot alter type of a column used by a view/, 'the type of a column that is read cannot be changed');
+like($error, qr/cannot alter type of a column used by a view/, 'P10: the type of a column that is read cannot be changed');
 ($status, undef, $error) = $node->psql('postgres', 'DROP FOREIGN TABLE tweets');
-like($error, qr/other objects depend on it/, 'nor can the stream be dropped');
+like($error, qr/other objects depend on it/, 'P10: nor can the stream be dropped');
 
 # ---------------------------------------------------------------------
 # Logical replication of the rows
@@ -180,7 +180,7 @@ ddl(q{CREATE TABLE its_data (tag text, "interval" text, "how many" bigint, stamp
 my $connection = $node->connstr('postgres') =~ s/'/''/gr;
 ddl(qq{CREATE SUBSCRIPTION counts CONNECTION '$connection' PUBLICATION counts WITH (create_slot = false, slot_name = 'counts')},
 	'subscriber');
-goes_on('a publication');
+goes_on('P31: a publication');
 $node->wait_for_sql(q{SELECT count(*) > 0 FROM its_data}, 't', dbname => 'subscriber');
 
 # ---------------------------------------------------------------------
@@ -188,7 +188,7 @@ $node->wait_for_sql(q{SELECT count(*) > 0 FROM its_data}, 't', dbname => 'subscr
 # ---------------------------------------------------------------------
 
 ddl(q{BEGIN; DROP EXTENSION streamcount CASCADE; ROLLBACK});
-goes_on('DROP EXTENSION, rolled back');
+goes_on('P13: DROP EXTENSION, rolled back');
 
 foreach my $db (qw(dropped emptied))
 {
@@ -197,16 +197,16 @@ foreach my $db (qw(dropped emptied))
 }
 my $begin = time;
 ddl('DROP EXTENSION streamcount CASCADE', 'emptied');
-cmp_ok(time - $begin, '<', 5, 'DROP EXTENSION under load is soon done');
+cmp_ok(time - $begin, '<', 5, 'P13: DROP EXTENSION under load is soon done');
 $begin = time;
 ddl('DROP DATABASE dropped');
-cmp_ok(time - $begin, '<', 5, 'DROP DATABASE, too');
+cmp_ok(time - $begin, '<', 5, 'P14: DROP DATABASE, too');
 $node->wait_for_sql(q{SELECT DISTINCT datname FROM pg_stat_activity WHERE backend_type = 'streamcount worker'}, 'postgres');
-pass('their workers go');
+pass('P13: their workers go');
 is(ddl(q{SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
 	WHERE relname IN ('hashtags', 'hashtags_data', 'hashtags_query', 'tweets')}, 'emptied'), 'hashtags hashtags_data',
-	'with the extension go its streams and the defining queries');
-is(ddl('SELECT count(*) > 0 FROM hashtags', 'emptied'), 't', 'and the counts stay');
+	'P13: with the extension go its streams and the defining queries');
+is(ddl('SELECT count(*) > 0 FROM hashtags', 'emptied'), 't', 'P13: and the counts stay');
 goes_on('beside all this');
 
 # ---------------------------------------------------------------------
@@ -220,7 +220,7 @@ is(ddl(q{SELECT count(*) FROM streamcount.progress WHERE next_offset <> counted 
 	'the books balance');
 my $all = q{SELECT md5(string_agg(concat_ws('|', tag, "interval", "how many"), ';' ORDER BY tag COLLATE "C", "interval" COLLATE "C")) FROM its_data};
 $node->wait_for_sql($all, ddl($all), dbname => 'subscriber');
-pass('the subscriber has the same rows');
+pass('P31: the subscriber has the same rows');
 ddl('DROP SUBSCRIPTION counts', 'subscriber');
 ddl(q{SELECT streamcount.drop_rollup('hashtags')});
 is(ddl(q{SELECT count(*) FROM pg_class WHERE relname IN ('hashtags', 'its_query', 'its_data')}), '0',
