@@ -16,8 +16,10 @@
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/ipc.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -36,6 +38,8 @@
 #define APART_LAG 10000
 #define APART_LAG_JOINED 1000000
 #define JOINED_MS 60000
+/* How long a lock on what one query reads may hold up the start of all. */
+#define LOCK_WAIT "1s"
 
 /* ---------------------------------------------------------------------
  * What would ask for a new start
@@ -119,11 +123,11 @@ make_halt(const ScRollup *rollup, const char *reason, const char *hint)
 
 /*
  * The columns that the query reads, and how it is tallied, if it can be; or,
- * where it cannot be kept any more, why.
+ * where it cannot be kept any more, why.  Where somebody has locked what the
+ * query reads, neither is known: then the unit waits for this rollup.
  */
 static Halt *
-take_apart(const ScServed *served, const ScRollup *rollup, Bitmapset **columns,
-		   ScTallyPlan **plan)
+take_apart(ScServed *served, ScRollup *rollup, Bitmapset **columns, ScTallyPlan **plan)
 {
 	ResourceOwner owner = CurrentResourceOwner;
 	Halt	   *volatile halt = NULL;
@@ -146,7 +150,10 @@ take_apart(const ScServed *served, const ScRollup *rollup, Bitmapset **columns,
 		edata = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		halt = make_halt(rollup, edata->message, edata->hint);
+		if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			served->waits_for = rollup;
+		else
+			halt = make_halt(rollup, edata->message, edata->hint);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -184,7 +191,7 @@ consider(ScServed *served, ScRollup *rollup)
 		return make_halt(rollup, "its view, query view and data table have different owners",
 						 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
 	halt = take_apart(served, rollup, &columns, &plan);
-	if (halt)
+	if (halt || served->waits_for)
 		return halt;
 	if (strcmp(sc_stream_fingerprint(served->stream, columns), rollup->fingerprint) != 0)
 		return make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
@@ -239,14 +246,19 @@ read_definitions(ScServed *served)
 	served->stream = sc_stream_load(served->unit.stream, true, served->cx);
 	served->rollups = load_rollups(&served->unit, served->cx);
 	served->signature = sign(served->stream, served->rollups);
+	SetConfigOption("lock_timeout", LOCK_WAIT, PGC_SUSET, PGC_S_OVERRIDE);
 	foreach(lc, served->rollups)
 	{
 		Halt	   *halt = consider(served, lfirst(lc));
 
 		if (halt)
 			halts = lappend(halts, halt);
+		if (served->waits_for)
+			break;
 	}
-	make_way(served);
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	if (served->waits_for == NULL)
+		make_way(served);
 	MemoryContextSwitchTo(old);
 	return halts;
 }
@@ -277,8 +289,34 @@ end_reading(void)
 	MemoryContextSwitchTo(caller_cx);
 }
 
-ScServed *
-sc_unit_load(const ScUnit *unit, MemoryContext cx)
+/*
+ * Let the others go on without it, or, where there are none, or no room,
+ * say that it waits: once in the log, however often it is tried.
+ */
+static void
+wait_for_query(const ScServed *served, bool *waits)
+{
+	const char *name = served->waits_for->name;
+	const char *reason = "somebody else holds a lock on what its query reads";
+
+	if (list_length(served->rollups) > 1 &&
+		sc_stats_set_apart(served->unit.stream, served->waits_for->relid, reason))
+	{
+		ereport(LOG, (errmsg("rollup %s is served apart: %s", name, reason)));
+		sc_unit_start_anew(DEBUG1, "a rollup is served apart");
+	}
+	if (!*waits)
+		ereport(LOG,
+				(errmsg("rollup %s waits for a lock", name),
+				 errhint("The view pg_locks shows who holds it.")));
+	*waits = true;
+	sc_stats_worker_state(SC_STATE_BLOCKED, reason);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* One look; NULL: there is nothing to serve. */
+static ScServed *
+look(const ScUnit *unit, MemoryContext cx)
 {
 	ScServed   *served = MemoryContextAllocZero(cx, sizeof(ScServed));
 	List	   *halts;
@@ -300,7 +338,21 @@ sc_unit_load(const ScUnit *unit, MemoryContext cx)
 	if (halts != NIL)
 	{
 		write_halts(halts);
-		return sc_unit_load(unit, cx);
+		return look(unit, cx);
+	}
+	return served;
+}
+
+ScServed *
+sc_unit_load(const ScUnit *unit, MemoryContext cx)
+{
+	bool		waits = false;
+	ScServed   *served;
+
+	while ((served = look(unit, cx)) != NULL && served->waits_for != NULL)
+	{
+		wait_for_query(served, &waits);
+		MemoryContextReset(cx);
 	}
 	return served;
 }

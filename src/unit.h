@@ -40,6 +40,7 @@ typedef struct ScServed
 	List	   *rollups;		/* ScRollup: all of the unit's */
 	List	   *tasks;			/* ScTask: those that can be served now */
 	bool		restoring;		/* some rollup's restore is under way */
+	ScRollup   *waits_for;		/* somebody has locked what its query reads */
 	char	   *signature;		/* of all that would ask for a new start */
 	int			topic_partitions;
 	int			npositions;
