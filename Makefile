@@ -85,6 +85,7 @@ OBJS = \
 	src/token_tag.o \
 	src/token_url.o \
 	src/unit.o \
+	src/version.o \
 	src/way_executor.o \
 	src/way_tally.o \
 	src/window.o \
@@ -126,7 +127,9 @@ EXTRA_CLEAN = $(PROGRAMS) test/kafka/target src/decode_index_*.o
 RDKAFKA_CFLAGS := $(shell pkg-config --cflags rdkafka 2>/dev/null)
 RDKAFKA_LIBS := $(shell pkg-config --libs rdkafka 2>/dev/null || echo -lrdkafka)
 # PostgreSQL's own headers and callback types have parameters that go unused.
-PG_CPPFLAGS = -Wall -Wextra -Wno-unused-parameter $(RDKAFKA_CFLAGS)
+# The version that CREATE EXTENSION installs is the one that the library knows.
+STREAMCOUNT_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" streamcount.control)
+PG_CPPFLAGS = -DSTREAMCOUNT_VERSION='"$(STREAMCOUNT_VERSION)"' -Wall -Wextra -Wno-unused-parameter $(RDKAFKA_CFLAGS)
 PG_CXXFLAGS = -fno-exceptions -fno-rtti
 SHLIB_LINK = $(RDKAFKA_LIBS) $(SIMDJSON_LIBS)
 
@@ -140,7 +143,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifdef PGXS
 include $(PGXS)
-$(OBJS): $(wildcard src/*.h)
+$(OBJS): $(wildcard src/*.h) streamcount.control
 else
 all install installcheck:
 	@echo "$(PG_CONFIG) is not there, or its server's headers are not:" >&2

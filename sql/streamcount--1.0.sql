@@ -351,11 +351,11 @@ CREATE FUNCTION streamcount.live_units(
 COMMENT ON FUNCTION streamcount.live_units() IS
 	'the workers of this database; see the view streamcount.stat_workers';
 
-CREATE FUNCTION streamcount.preloaded() RETURNS boolean
-	AS 'MODULE_PATHNAME', 'streamcount_preloaded'
+CREATE FUNCTION streamcount.down_reason() RETURNS text
+	AS 'MODULE_PATHNAME', 'streamcount_down_reason'
 	LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION streamcount.preloaded() IS
-	'is streamcount in shared_preload_libraries, so that rollups are kept up to date?';
+COMMENT ON FUNCTION streamcount.down_reason() IS
+	'why no worker can run in this database, or NULL; for the other views';
 
 -- The rollups that a role may see: those that it may read, or all of them.
 CREATE VIEW streamcount.visible_rollups WITH (security_barrier) AS
@@ -405,12 +405,7 @@ CREATE VIEW streamcount.progress AS
 			WHEN NOT r.may_see_reason THEN NULL
 			WHEN p.state IS NOT NULL THEN p.reason
 			WHEN s.state IS NOT NULL THEN s.reason
-			WHEN u.pid IS NULL AND NOT streamcount.preloaded()
-				THEN 'streamcount is not in shared_preload_libraries'
-			WHEN u.pid IS NULL AND NOT pg_catalog.current_setting('streamcount.enabled')::boolean
-				THEN 'streamcount.enabled is off'
-			WHEN u.pid IS NULL AND pg_catalog.pg_is_in_recovery()
-				THEN 'the server is a standby'
+			WHEN u.pid IS NULL THEN COALESCE(streamcount.down_reason(), u.reason)
 			ELSE u.reason
 		END AS reason,
 		COALESCE(p.hint, s.hint) AS hint,
@@ -458,12 +453,7 @@ CREATE VIEW streamcount.rollups AS
 				SELECT COALESCE(s.state, u.state, 'down'), COALESCE(s.since, u.since),
 					CASE WHEN NOT r.may_see_reason THEN NULL
 						WHEN s.state IS NOT NULL THEN s.reason
-						WHEN u.pid IS NULL AND NOT streamcount.preloaded()
-							THEN 'streamcount is not in shared_preload_libraries'
-						WHEN u.pid IS NULL AND NOT pg_catalog.current_setting('streamcount.enabled')::boolean
-							THEN 'streamcount.enabled is off'
-						WHEN u.pid IS NULL AND pg_catalog.pg_is_in_recovery()
-							THEN 'the server is a standby'
+						WHEN u.pid IS NULL THEN COALESCE(streamcount.down_reason(), u.reason)
 						ELSE u.reason END,
 					s.hint
 				FROM (SELECT 1) AS one
@@ -578,7 +568,7 @@ GRANT EXECUTE ON FUNCTION
 	streamcount.cumulate(timestamptz, interval, interval, interval, text),
 	streamcount.mark_message(boolean, tid), streamcount.mark_message(boolean, tid, "any"),
 	streamcount.mark(tid), streamcount.mark(tid, "any"),
-	streamcount.refuse_write(), streamcount.preloaded(),
+	streamcount.refuse_write(), streamcount.down_reason(),
 	streamcount.live_partitions(), streamcount.live_units(),
 	streamcount.rollup_way(regclass),
 	streamcount.drop_rollup(regclass), streamcount.pause(regclass),

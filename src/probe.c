@@ -18,6 +18,7 @@
 #include "launcher.h"
 #include "session.h"
 #include "stats_launch.h"
+#include "version.h"
 
 static Oid
 oid_at(uint64 row, int column)
@@ -51,12 +52,17 @@ look(void)
 {
 	int			left_over = 0;
 	bool		installed;
+	char	   *mismatch;
+	MemoryContext cx = CurrentMemoryContext;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	installed = OidIsValid(get_extension_oid("streamcount", true));
-	if (installed)
+	mismatch = sc_version_mismatch();
+	if (mismatch)
+		mismatch = MemoryContextStrdup(cx, mismatch);
+	if (installed && mismatch == NULL)
 		left_over = publish_rollups();
 	else
 		(void) sc_stats_publish(NULL, 0);
@@ -64,7 +70,9 @@ look(void)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
-	if (left_over > 0)
+	if (mismatch)
+		sc_stats_probe_result(SC_PROBE_FAILED, mismatch);
+	else if (left_over > 0)
 		sc_stats_probe_result(SC_PROBE_FAILED,
 							  "there are more streams than streamcount.max_workers has room for");
 	else

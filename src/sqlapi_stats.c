@@ -25,10 +25,11 @@
 #include "moment.h"
 #include "sqlapi.h"
 #include "stats.h"
+#include "version.h"
 
 PG_FUNCTION_INFO_V1(streamcount_live_partitions);
 PG_FUNCTION_INFO_V1(streamcount_live_units);
-PG_FUNCTION_INFO_V1(streamcount_preloaded);
+PG_FUNCTION_INFO_V1(streamcount_down_reason);
 PG_FUNCTION_INFO_V1(streamcount_wait);
 
 static void
@@ -149,10 +150,27 @@ streamcount_live_units(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-Datum
-streamcount_preloaded(PG_FUNCTION_ARGS)
+/* Why there can be no worker in this database at all; NULL: there can. */
+static const char *
+down_reason(void)
 {
-	PG_RETURN_BOOL(sc_stats_available());
+	if (!sc_stats_available())
+		return "streamcount is not in shared_preload_libraries";
+	if (!sc_enabled)
+		return "streamcount.enabled is off";
+	if (RecoveryInProgress())
+		return "the server is a standby";
+	return sc_version_mismatch();
+}
+
+Datum
+streamcount_down_reason(PG_FUNCTION_ARGS)
+{
+	const char *reason = down_reason();
+
+	if (reason == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(reason));
 }
 
 /* ---------------------------------------------------------------------
@@ -219,14 +237,11 @@ static void
 check_unit(const Waiting *w, TimestampTz started)
 {
 	ScUnitInfo	info;
+	const char *why = down_reason();
 
 	memset(&info, 0, sizeof(info));
-	if (!sc_stats_available())
-		cannot_wait(w->rollup, "down", "streamcount is not in shared_preload_libraries.");
-	if (!sc_enabled)
-		cannot_wait(w->rollup, "down", "streamcount.enabled is off.");
-	if (RecoveryInProgress())
-		cannot_wait(w->rollup, "down", "The server is a standby.");
+	if (why != NULL)
+		cannot_wait(w->rollup, "down", why);
 	if (find_unit(w, &info))
 		return;
 	if (info.failures > 1 ||

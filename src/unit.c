@@ -30,6 +30,7 @@
 #include "starts.h"
 #include "stream.h"
 #include "unit.h"
+#include "version.h"
 
 /*
  * Rollups that are further behind than this are served apart.  One that has
@@ -267,6 +268,7 @@ static bool
 exists(const ScUnit *unit)
 {
 	return OidIsValid(get_extension_oid("streamcount", true)) &&
+		sc_version_mismatch() == NULL &&
 		sc_stream_is_stream(unit->stream);
 }
 

@@ -24,6 +24,7 @@
 #include "storage/procarray.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
@@ -247,6 +248,9 @@ object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg
 	if (class == ExtensionRelationId &&
 		(access == OAT_POST_CREATE || access == OAT_POST_ALTER || access == OAT_DROP))
 		sc_stats_changed_at_commit();
+	/* Before an update lets go of its locks, no flush goes on as before. */
+	if (class == ExtensionRelationId && access == OAT_POST_ALTER)
+		CacheInvalidateRelcacheAll();
 }
 
 void

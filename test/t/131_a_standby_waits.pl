@@ -64,7 +64,7 @@ is($standby->safe_psql('postgres', 'SELECT state, reason FROM streamcount.rollup
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'which is no problem');
 is($standby->differences($kafka, 'tweets'), '', 'P22: what it shows is exact, for where it stands');
 my ($status, undef, $error) = $standby->psql('postgres', q{SELECT streamcount.wait('hashtags', '5 s')});
-like($error, qr/it is down\nDETAIL:  The server is a standby/, 'P22: nobody waits there for what cannot come');
+like($error, qr/it is down\nDETAIL:  the server is a standby/, 'P22: nobody waits there for what cannot come');
 ($status, undef, $error) = $standby->psql('postgres', q{SELECT streamcount.pause('hashtags')});
 like($error, qr/read-only transaction/, 'and nothing can be steered');
 is($standby->safe_psql('postgres', q{SELECT count(*) > 0 FROM streamcount.rejects}), 't', 'rejects are there, too');
