@@ -91,6 +91,8 @@ extern void sc_stats_changed_at_commit(void);
 extern void sc_stats_worker_attach(int index, ScUnit *unit);	/* and detach at exit */
 extern bool sc_stats_worker_told(void);	/* "read the catalog again", once */
 extern void sc_stats_worker_state(ScState state, const char *reason);
+/* It ends by an error; false: as the one before it did, and nothing is new. */
+extern bool sc_stats_worker_failed(int sqlstate, const char *reason);
 extern void sc_stats_worker_flushed(int64 messages, int64 bytes, int64 rows);
 /* An end that is no failure: the launcher starts the unit again at once. */
 extern void sc_stats_worker_will_restart(const char *reason);

@@ -30,6 +30,7 @@ typedef struct ScSlot
 	Latch	   *latch;			/* the worker's, while it is running */
 	TimestampTz joined_at;		/* when it last took a rollup back */
 	int64		careful;		/* messages to be read by the executor's way alone */
+	int			last_error;		/* SQLSTATE that the last worker ended by; 0: none */
 	pg_atomic_uint32 told;		/* the worker has to read the catalog again */
 	pg_atomic_uint64 end_request;
 	ScUnitInfo	info;

@@ -116,6 +116,21 @@ sc_stats_worker_state(ScState state, const char *reason)
 	LWLockRelease(sc_stats_shared->unit_lock);
 }
 
+bool
+sc_stats_worker_failed(int sqlstate, const char *reason)
+{
+	bool		news;
+
+	if (mine == NULL)
+		return true;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	news = mine->info.failures == 0 || mine->last_error != sqlstate;
+	mine->last_error = sqlstate;
+	sc_stats_down_locked(mine, reason);
+	LWLockRelease(sc_stats_shared->unit_lock);
+	return news;
+}
+
 void
 sc_stats_worker_flushed(int64 messages, int64 bytes, int64 rows)
 {

@@ -473,8 +473,11 @@ streamcount_worker_main(Datum arg)
 
 		MemoryContextSwitchTo(w.cx);
 		edata = CopyErrorData();
-		sc_stats_worker_state(SC_STATE_DOWN, edata->message);
-		PG_RE_THROW();
+		if (sc_stats_worker_failed(edata->sqlerrcode, edata->message))
+			PG_RE_THROW();
+		/* A full disk is one entry in the log, not one for each try. */
+		FlushErrorState();
+		proc_exit(0);
 	}
 	PG_END_TRY();
 }
