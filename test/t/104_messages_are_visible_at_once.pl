@@ -122,7 +122,7 @@ my @used = map { ($ticks_after[$_] - $ticks_before[$_]) / sysconf(_SC_CLK_TCK) }
 is(join(' ', $node->pids_of('worker')), $worker, 'the worker is still the same');
 cmp_ok($used[0], '<=', 0.03, "in $idle_s idle seconds, the worker used no CPU (it was $used[0] s)");
 cmp_ok($used[1], '<=', 0.01, "nor did the launcher (it was $used[1] s)");
-is($xid_after, $xid_before, 'no transaction id');
+is($xid_after, $xid_before, 'P33: no transaction id');
 
 # The background writer notes running transactions now and then.
 cmp_ok($wal_after - $wal_before, '<=', 500, 'and no WAL to speak of');

@@ -436,7 +436,7 @@ note sprintf '20,000 messages, 5 %% bad, %d rollups: %.1f s, %d flushes, %d tran
 cmp_ok($took, '<', 20, 'in seconds');
 
 # A flush that fails in every rollup's merge is begun as often, and once more.
-cmp_ok($xids, '<=', 1 + $flushed * (1 + 3 * @careful), 'the search takes no transaction ids');
+cmp_ok($xids, '<=', 1 + $flushed * (1 + 3 * @careful), 'P33: the search takes no transaction ids');
 is(query(q{SELECT DISTINCT sqlstate, reason, detail FROM streamcount.rejects
 	WHERE rollup = 'raises'::regclass AND sqlstate = 'P0001'}),
 	'P0001|no stop here|It was asked for.', 'what RAISE said is in the reject');
@@ -481,9 +481,9 @@ $node->wait_for_rollup($kafka, 'calls', name => 'healthy');
 $node->wait_for_sql(q{SELECT rollup, state, split_part(reason, ':', 1) FROM streamcount.rollups
 	WHERE rollup::text IN ('checked', 'triggered', 'broken', 'healthy') ORDER BY rollup::text},
 	qr/^broken\|halted\|42P01\nchecked\|halted\|23514\nhealthy\|(idle|running)\|\ntriggered\|halted\|P0001$/);
-pass('a constraint, a trigger and a missing table halt their rollups');
+pass('P11: a constraint, a trigger and a missing table halt their rollups');
 is(query(q{SELECT count(*) FROM streamcount.rejects WHERE stream = 'calls'::regclass}), '0',
-	'and reject nothing');
+	'P11: and reject nothing');
 is(query(q{SELECT grp, n FROM healthy ORDER BY 1}), "a|3\nb|1\nmissing|1\nstop|1",
 	'a rollup beside them counts');
 is(query(q{SELECT count(*) FROM streamcount.problems WHERE statement LIKE 'SELECT streamcount.resume(%'}),
@@ -496,7 +496,7 @@ query(q{
 		AS 'SELECT public.picky($1)'});
 query("SELECT streamcount.resume('$_')") foreach qw(checked triggered broken);
 $node->wait_for_rollup($kafka, 'calls', name => $_) foreach qw(checked triggered broken);
-is(query("SELECT grp, n FROM $_ ORDER BY 1"), "a|3\nb|1\nmissing|1\nstop|1", "$_ goes on after resume()")
+is(query("SELECT grp, n FROM $_ ORDER BY 1"), "a|3\nb|1\nmissing|1\nstop|1", "P11: $_ goes on after resume()")
   foreach qw(checked triggered);
 is(query(q{SELECT grp, n FROM broken ORDER BY 1}), "a|3\nb|1\nmissing|1",
 	'broken goes on after resume()');

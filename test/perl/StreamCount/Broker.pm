@@ -96,6 +96,23 @@ sub bootstrap
 	return $self->{bootstrap};
 }
 
+# The broker is there and answers nothing.
+sub freeze
+{
+	my ($self) = @_;
+
+	kill 'STOP', $self->{pid};
+	return;
+}
+
+sub thaw
+{
+	my ($self) = @_;
+
+	kill 'CONT', $self->{pid};
+	return;
+}
+
 # Run kafka_tool with this input; returns what it printed, or dies of what it
 # complained of.
 sub tool

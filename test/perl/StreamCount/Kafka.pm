@@ -213,23 +213,6 @@ sub kill9
 	return;
 }
 
-# The broker is there and answers nothing.
-sub freeze
-{
-	my ($self) = @_;
-
-	kill 'STOP', $self->{pid};
-	return;
-}
-
-sub thaw
-{
-	my ($self) = @_;
-
-	kill 'CONT', $self->{pid};
-	return;
-}
-
 sub restart
 {
 	my ($self) = @_;
