@@ -5,6 +5,7 @@
 #	make test				installs what is missing, then every test there is
 #	make demo				the whole thing at work, for half a minute
 #	make bench				how fast it is
+#	make soak				random faults under load: FAULTS=1000 SEED=n
 #	make rooms				who may include what
 
 MODULE_big = streamcount
@@ -120,6 +121,7 @@ PROGRAMS = \
 	test/bench/freshness \
 	test/bench/generate \
 	test/demo/tweets \
+	test/kafka/follow \
 	test/kafka/kafka_tool \
 	test/kafka/mock_broker
 EXTRA_CLEAN = $(PROGRAMS) test/kafka/target src/decode_index_*.o
@@ -174,6 +176,9 @@ demo:
 bench:
 	@test/bench/run
 
+soak:
+	@test/soak/run
+
 rooms:
 	@test/bin/rooms
 
@@ -181,4 +186,4 @@ clean: clean-work
 clean-work:
 	rm -rf tmp_check results output_iso regression.diffs regression.out
 
-.PHONY: programs prerequisites test demo bench rooms clean-work
+.PHONY: programs prerequisites test demo bench soak rooms clean-work

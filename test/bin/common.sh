@@ -1,5 +1,5 @@
 # test/bin/common.sh
-#		What `make test`, `make demo` and `make bench` have in common: where
+#		What `make test`, `make demo`, `make bench` and `make soak` have in common: where
 #		things are, who runs the servers, what must be gone at the end.
 #
 # To be sourced by a bash script that has set $tree to the project's root.
@@ -164,6 +164,22 @@ stage()
 	fi
 	make -s PG_CONFIG="$pg_config" DESTDIR="$root" install >>"$work/build.log" 2>&1 ||
 		die "could not install into $root: see $work/build.log"
+}
+
+# Run a program in the surroundings that PostgreSQL's test modules want; what it
+# makes comes into the directory.
+as_tester()		# directory, program, arguments
+{
+	local dir=$1
+
+	shift
+	mkdir -p "$dir/tmp_check/log"
+	[ -z "$runner" ] || chown -R "$runner" "$dir"
+	as_runner env PATH="$bindir:$PATH" PG_CONFIG="$bindir/pg_config" \
+		PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
+		TESTDIR="$dir" TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
+		PERL5LIB="$pgxs/src/test/perl:$tree/test/perl" \
+		"$@"
 }
 
 # The jars of the real broker: downloaded once, by whoever started this.

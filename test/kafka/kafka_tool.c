@@ -89,6 +89,9 @@ producer(const char *brokers, int transactional)
 	set(conf, "queue.buffering.max.messages", "1000000");
 	set(conf, "message.timeout.ms", "60000");
 	set(conf, "reconnect.backoff.max.ms", "500");
+	/* Where the partition is the client's choice: any, new ones among them */
+	set(conf, "sticky.partitioning.linger.ms", "0");
+	set(conf, "topic.metadata.refresh.interval.ms", "1000");
 	set(conf, "log_level", "2");
 	if (transactional)
 	{

@@ -24,10 +24,12 @@ use strict;
 use warnings;
 
 use Carp;
+use File::Temp ();
 use StreamCount::Broker;
 use Time::HiRes qw(sleep);
 
-# start($kafka, 'topic', rate => 500, partitions => 4, seed => 1)
+# start($kafka, 'topic', rate => 500, partitions => 4, seed => 1); partitions 0:
+# whichever the producer likes.  first, count and odd are load.py's.
 sub start
 {
 	my ($class, $broker, $topic, %args) = @_;
@@ -35,10 +37,12 @@ sub start
 	pipe(my $in, my $out) or croak $!;
 	open my $nothing, '<', '/dev/null' or croak $!;
 	open my $unheard, '>', '/dev/null' or croak $!;
-	my $self = bless {}, $class;
+	my $self = bless { total => File::Temp->new }, $class;
 	$self->{writer} = StreamCount::Broker::spawn($out, \*STDERR, $nothing,
 		"$StreamCount::Broker::root/test/bin/load.py",
-		$args{rate} // 500, $args{partitions} // 4, $args{seed} // 1);
+		$args{rate} // 500, $args{partitions} // 4, $args{seed} // 1,
+		'--total', $self->{total}->filename,
+		map { defined $args{$_} ? ("--$_", $args{$_}) : () } qw(first count odd));
 	$self->{producer} = StreamCount::Broker::spawn($unheard, \*STDERR, $in,
 		StreamCount::Broker::program('kafka_tool'), $broker->bootstrap, 'produce', $topic);
 	return $self;
@@ -61,15 +65,27 @@ sub abandon
 	return;
 }
 
-# No more messages; returns when the broker has all that were written.
+# No more messages; returns when the broker has all that were written, the
+# number that the next one would have.
 sub stop
 {
 	my ($self) = @_;
 
 	StreamCount::Broker::end($self->{writer}, 'TERM', 10);
+	return $self->finish;
+}
+
+# The same, when as many have been written as were asked for.
+sub finish
+{
+	my ($self) = @_;
+
+	sleep 0.02 while StreamCount::Broker::is_running($self->{writer});
 	sleep 0.02 while StreamCount::Broker::is_running($self->{producer});
 	croak "the producer ended with status $?" if $? != 0;
-	return;
+	open my $total, '<', $self->{total}->filename or croak $!;
+	chomp(my $next = readline($total) // croak 'the load was not ended in time');
+	return $next;
 }
 
 1;
