@@ -87,7 +87,7 @@ producer(const char *brokers, int transactional)
 	set(conf, "linger.ms", "5");
 	set(conf, "message.max.bytes", "100000000");
 	set(conf, "queue.buffering.max.messages", "1000000");
-	set(conf, "message.timeout.ms", "60000");
+	set(conf, "message.timeout.ms", "300000");
 	set(conf, "reconnect.backoff.max.ms", "500");
 	/* Where the partition is the client's choice: any, new ones among them */
 	set(conf, "sticky.partitioning.linger.ms", "0");
@@ -471,8 +471,8 @@ produce(rd_kafka_t *rk, int nargs, char **args)
 			line[len - 1] = '\0';
 		produce_line(rk, args[0], line);
 	}
-	if (rd_kafka_flush(rk, 60000) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		die("not all messages were delivered within 60 s");
+	if (rd_kafka_flush(rk, 300000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		die("not all messages were delivered within 300 s");
 	if (undelivered > 0)
 		exit(1);
 	if (nargs == 2 && strcmp(args[1], "commit") == 0)

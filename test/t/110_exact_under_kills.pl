@@ -26,14 +26,15 @@ use Test::More;
 plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
 
 my $seed = $ENV{STREAMCOUNT_SEED} // time ^ $$;
+my $faults = $ENV{STREAMCOUNT_FAULTS} // 30;
 my $soak = StreamCount::Soak->new(
 	seed => $seed,
-	faults => $ENV{STREAMCOUNT_FAULTS} // 30,
+	faults => $faults,
 	messages => $ENV{STREAMCOUNT_MESSAGES} // 50_000,
 	rate => $ENV{STREAMCOUNT_RATE} // 500,
 	odd => $ENV{STREAMCOUNT_MESSAGES} ? 1000 : 100,
 	partitions => 8,
-	whole => $ENV{STREAMCOUNT_MESSAGES} ? 50 : 5);
+	whole => $faults < 100 ? 5 : $faults / 20);
 
 diag "seed $seed: STREAMCOUNT_SEED=$seed has the same faults in the same order";
 
@@ -67,7 +68,7 @@ is($node->safe_psql('postgres', "SELECT coalesce(sum(mentions), 0) FROM tags_$_
 
 my ($snapshots, @torn) = @{ $soak->{snapshots} };
 cmp_ok($soak->{orphans}, '<', 5, 'P4: processes end soon after their postmaster');
-cmp_ok($snapshots, '>', 5 * $soak->{faults}, 'the reader has seen many snapshots');
+cmp_ok($snapshots, '>', 5 * $faults, 'the reader has seen many snapshots');
 is(scalar @torn, 0, 'rows and offsets fit together in every snapshot')
   or diag join "\n", 'counted|mentions|consumed|judged|rejects|rejected', splice @torn, 0, 20;
 is($node->log_count(qr/was terminated by signal/), $soak->{worker_kills},
