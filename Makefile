@@ -104,6 +104,17 @@ else
 OBJS += src/decode_index_plain.o
 endif
 
+# streamcount_points.so, for tests: the same with crash points, compiled anew
+# where they are (src/crash_point.h).
+WITH_POINTS = src/arrivals.o src/execute.o src/guc.o src/ledger.o
+ifeq ($(CRASH_POINTS),yes)
+MODULE_big = streamcount_points
+OBJS := $(filter-out $(WITH_POINTS),$(OBJS)) $(WITH_POINTS:.o=_points.o)
+OBJS += src/crash_point.o
+endif
+src/%_points.o: src/%.c
+	$(CC) $(CFLAGS) $(CPPFLAGS) -DSTREAMCOUNT_CRASH_POINTS -c -o $@ $<
+
 EXTENSION = streamcount
 DATA = $(wildcard sql/streamcount--*.sql)
 
@@ -124,7 +135,8 @@ PROGRAMS = \
 	test/kafka/follow \
 	test/kafka/kafka_tool \
 	test/kafka/mock_broker
-EXTRA_CLEAN = $(PROGRAMS) test/kafka/target src/decode_index_*.o
+EXTRA_CLEAN = $(PROGRAMS) test/kafka/target src/decode_index_*.o \
+	streamcount_points.so src/*_points.o src/crash_point.o
 
 RDKAFKA_CFLAGS := $(shell pkg-config --cflags rdkafka 2>/dev/null)
 RDKAFKA_LIBS := $(shell pkg-config --libs rdkafka 2>/dev/null || echo -lrdkafka)

@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
+#include "crash_point.h"
 #include "ledger.h"
 #include "report.h"
 #include "stats.h"
@@ -259,6 +260,7 @@ take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 			position->moved_at = now;
 			served->bytes += fetch->message.payload_len;
 			served->way->methods->accept(served->way, &fetch->message);
+			SC_CRASH_POINT("after_tally");
 			break;
 		case SC_FETCH_EOF:
 			position->end = fetch->message.offset;
@@ -289,7 +291,10 @@ sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now, bool *drai
 	}
 	first = next_entry;
 	if (nentries > 0)
+	{
+		SC_CRASH_POINT("after_poll");
 		way->begin_accepting(served->way);
+	}
 	/* Behind a fault nothing is what it seems: the next worker reads it again. */
 	while (next_entry < nentries && !served->faulted && !way->full(served->way))
 		take_one(served, &entries[next_entry++], now);

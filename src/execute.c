@@ -36,6 +36,7 @@
 
 #include "compat.h"
 #include "compile.h"
+#include "crash_point.h"
 #include "execute.h"
 #include "identity.h"
 
@@ -217,6 +218,7 @@ sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
 	rows = plan_and_run(merge_of_query(rollup, compile(rollup, columns)), rollup, false);
+	SC_CRASH_POINT("after_upsert");
 	sc_identity_leave(&saved);
 	return rows;
 }
@@ -318,7 +320,10 @@ merge_rows(const ScRollup *rollup, const ScCompiled *compiled, bool in_order,
 		more = gather(store, desc, next, source);
 		rows->reldata = store;
 		if (more)
+		{
 			written += run(planned, sql, env, false);
+			SC_CRASH_POINT("after_upsert");
+		}
 		tuplestore_end(store);
 		CHECK_FOR_INTERRUPTS();
 	} while (more);

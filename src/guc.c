@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "crash_point.h"
 #include "guc.h"
 #include "utils/guc.h"
 
@@ -135,6 +136,30 @@ define_developer(void)
 							 NULL, NULL, NULL);
 }
 
+#ifdef STREAMCOUNT_CRASH_POINTS
+static void
+define_crash_points(void)
+{
+	DefineCustomStringVariable("streamcount.crash_point",
+							   "Sets where a worker is to fail, and how: 'point[:nth] action [always]'.",
+							   "In a library that was built for tests alone.",
+							   &sc_crash_point_setting,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
+							   sc_crash_point_check, sc_crash_point_assign, NULL);
+
+	DefineCustomStringVariable("streamcount.crash_worker",
+							   "Sets a part of the name of the workers that are to fail.",
+							   NULL,
+							   &sc_crash_point_worker,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY | GUC_NOT_IN_SAMPLE,
+							   NULL, NULL, NULL);
+}
+#endif
+
 /* What shared memory and the number of processes are sized by. */
 static void
 define_sizes(void)
@@ -165,6 +190,9 @@ sc_guc_define(bool preloaded)
 	define_ingestion();
 	define_memory();
 	define_developer();
+#ifdef STREAMCOUNT_CRASH_POINTS
+	define_crash_points();
+#endif
 	if (preloaded)
 		define_sizes();
 

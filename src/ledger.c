@@ -23,6 +23,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+#include "crash_point.h"
 #include "left_out.h"
 #include "ledger.h"
 
@@ -302,6 +303,7 @@ write_task(ScFlush *flush, ScTask *task)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 	flush->merging = false;
 	sc_left_out_write(task->rollup, task->left_out);
+	SC_CRASH_POINT("before_advance");
 	advance(task);
 }
 
@@ -330,15 +332,19 @@ sc_ledger_flush(ScFlush *flush)
 		return false;
 	}
 
+	SC_CRASH_POINT("before_fence");
 	foreach(lc, moving)
 	{
 		flush->current = lfirst(lc);
 		fence(flush->current);
 	}
+	SC_CRASH_POINT("after_fence");
 	foreach(lc, moving)
 		write_task(flush, lfirst(lc));
 	flush->current = NULL;
+	SC_CRASH_POINT("before_commit");
 	sc_ledger_commit();
+	SC_CRASH_POINT("after_commit");
 	return true;
 }
 

@@ -182,6 +182,22 @@ as_tester()		# directory, program, arguments
 		"$@"
 }
 
+# The same once more, by hard links, with the library that has crash points.
+# Sets points, to where its bin and lib are.
+stage_points()
+{
+	local pkglibdir root=$work/root
+
+	pkglibdir=$("$pg_config" --pkglibdir)
+	make -j2 PG_CONFIG="$pg_config" CRASH_POINTS=yes all >>"$work/build.log" 2>&1 ||
+		die "could not build crash points: see $work/build.log"
+	rm -rf "${root}_points"
+	cp -al "$root" "${root}_points" && rm "${root}_points$pkglibdir/streamcount.so" &&
+		cp streamcount_points.so "${root}_points$pkglibdir/streamcount.so" ||
+		die "could not copy $root to ${root}_points"
+	points=${root}_points$(dirname "$("$pg_config" --bindir)")
+}
+
 # The jars of the real broker: downloaded once, by whoever started this.
 fetch_jars()
 {

@@ -182,6 +182,42 @@ sub differences
 	} sort keys %difference;
 }
 
+# A zombie has ended, too: it only waits for its parent to say so.
+sub has_ended
+{
+	my ($pid) = @_;
+
+	open my $stat, '<', "/proc/$pid/stat" or return !kill 0, $pid;
+	return (readline($stat) // ') Z') =~ /\) Z/;
+}
+
+# All of the server's processes, the postmaster first.
+sub family
+{
+	my ($self) = @_;
+	my $postmaster = (split /\n/, PostgreSQL::Test::Utils::slurp_file($self->data_dir . '/postmaster.pid'))[0];
+	my @children = grep {
+		my $stat;
+		open($stat, '<', "/proc/$_/stat") && (readline($stat) // '') =~ /\) \S $postmaster /;
+	} map { m{(\d+)} } glob '/proc/[0-9]*';
+
+	return ($postmaster, @children);
+}
+
+# After the postmaster was killed: start it again when all of its processes,
+# which family() gave before, are gone.
+sub start_after_kill
+{
+	my ($self, @family) = @_;
+
+	sleep 0.01 while grep { !has_ended($_) } @family;
+	# To the next postmaster a zombie is alive.
+	sleep 0.01 while kill 0, $family[0];
+	$self->kill9;
+	$self->start;
+	return;
+}
+
 # How many lines of the server's log match, from an offset that log_size()
 # gave.
 sub log_count
