@@ -6,6 +6,7 @@
 #	make demo				the whole thing at work, for half a minute
 #	make bench				how fast it is
 #	make soak				random faults under load: FAULTS=1000 SEED=n
+#	make fuzz				any bytes into what reads bytes, FUZZ_SECONDS a target
 #	make rooms				who may include what
 
 MODULE_big = streamcount
@@ -191,6 +192,9 @@ bench:
 soak:
 	@test/soak/run
 
+fuzz:
+	@test/fuzz/run $(FUZZ_TARGETS)
+
 rooms:
 	@test/bin/rooms
 
@@ -198,4 +202,4 @@ clean: clean-work
 clean-work:
 	rm -rf tmp_check results output_iso regression.diffs regression.out
 
-.PHONY: programs prerequisites test demo bench soak rooms clean-work
+.PHONY: programs prerequisites test demo bench soak fuzz rooms clean-work
