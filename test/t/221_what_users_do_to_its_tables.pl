@@ -37,7 +37,7 @@ my @rollups = qw(hashtags executed);
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 $node->create_tweets_stream(options => "reject_limit '0'");
 $node->create_hashtags_rollup(name => $_, way => $ways{$_}) foreach @rollups;
-my $load = StreamCount::Load->start($mock, 'tweets', rate => 200, partitions => 2, seed => 221);
+my $load = StreamCount::Load->start($mock, 'tweets', rate => 60, partitions => 2, seed => 221);
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 
@@ -177,7 +177,7 @@ foreach my $code (qw(40001 40P01 55P03 53100 53200 57P03 58030))
 	state_is('hashtags', $code eq '55P03' ? 'blocked' : "down in a bad mood: $code");
 	my $stood = query('SELECT ' . position('hashtags'));
 	my $from = query('SELECT ' . position('executed'));
-	$node->wait_for_sql('SELECT ' . position('executed') . " > $from + 100", 't');
+	$node->wait_for_sql('SELECT ' . position('executed') . " > $from + 60", 't');
 	is(query('SELECT ' . position('hashtags')), $stood, "P8: $code: nothing moves, and another rollup goes on");
 	cmp_ok($node->log_count(qr/./, $log), '<=', 10, "P8: $code: few lines in the log")
 	  or diag substr slurp_file($node->logfile, $log), 0, 4000;
@@ -300,7 +300,7 @@ my $hot = q{SELECT relname, n_tup_hot_upd, n_tup_upd FROM pg_stat_all_tables
 	WHERE relname IN ('hashtags_data', 'rollup_progress') ORDER BY 1};
 query('VACUUM hashtags_data; VACUUM streamcount.rollup_progress');
 my %before = map { my ($t, @n) = split /\|/; ($t => \@n) } split /\n/, query($hot);
-$node->wait_for_sql("SELECT n_tup_upd > $before{hashtags_data}[1] + 3000 FROM pg_stat_all_tables WHERE relname = 'hashtags_data'",
+$node->wait_for_sql("SELECT n_tup_upd > $before{hashtags_data}[1] + 1000 FROM pg_stat_all_tables WHERE relname = 'hashtags_data'",
 	't');
 foreach my $line (split /\n/, query($hot))
 {
