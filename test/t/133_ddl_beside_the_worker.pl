@@ -174,14 +174,25 @@ like($error, qr/other objects depend on it/, 'P10: nor can the stream be dropped
 # ---------------------------------------------------------------------
 
 ddl('CREATE DATABASE subscriber');
-ddl(q{CREATE PUBLICATION counts FOR TABLE its_data;
+ddl(q{CREATE PUBLICATION counts FOR TABLE its_data, streamcount.rollup_progress;
 	SELECT pg_create_logical_replication_slot('counts', 'pgoutput')});
-ddl(q{CREATE TABLE its_data (tag text, "interval" text, "how many" bigint, stamp integer)}, 'subscriber');
+ddl(q{CREATE TABLE its_data (tag text, "interval" text, "how many" bigint, stamp integer);
+	CREATE SCHEMA streamcount;
+	CREATE TABLE streamcount.rollup_progress (rollup text, partition integer, cluster text, start_offset bigint,
+		next_offset bigint, counted bigint, filtered bigint, rejected bigint, rejected_in_row integer, state text,
+		reason text, hint text, since timestamptz, PRIMARY KEY (rollup, partition))}, 'subscriber');
 my $connection = $node->connstr('postgres') =~ s/'/''/gr;
 ddl(qq{CREATE SUBSCRIPTION counts CONNECTION '$connection' PUBLICATION counts WITH (create_slot = false, slot_name = 'counts')},
 	'subscriber');
 goes_on('P31: a publication');
 $node->wait_for_sql(q{SELECT count(*) > 0 FROM its_data}, 't', dbname => 'subscriber');
+$node->wait_for_sql(q{SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'}, '0', dbname => 'subscriber');
+
+# Every message that is counted has two hashtags.
+my $fits = q{SELECT (SELECT sum("how many") FROM its_data WHERE "interval" = 'ALL')
+	- (SELECT 2 * sum(counted) FROM streamcount.rollup_progress)};
+is(ddl(join('', map { "$fits; SELECT pg_sleep(0.05) \\g /dev/null\n" } 1 .. 20), 'subscriber'), join("\n", (0) x 20),
+	'P31: rows and offsets fit together in every snapshot of the subscriber');
 
 # ---------------------------------------------------------------------
 # The extension and the database

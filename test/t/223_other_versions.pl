@@ -1,0 +1,239 @@
+# The library comes with the server's start, the extension's SQL with CREATE
+# or ALTER EXTENSION: where the one is missing, or both are not of one version,
+# nothing is counted, and the reason is told; when they fit again, it goes on
+# exactly.  So it does behind pg_upgrade, and a part of a dump is no rollup.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use File::Basename qw(basename dirname);
+use File::Copy qw(copy);
+use File::Path qw(make_path);
+use PostgreSQL::Test::Utils;
+use StreamCount::Load;
+use StreamCount::Mock;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+plan skip_all => StreamCount::Mock::missing() if StreamCount::Mock::missing();
+
+# ---------------------------------------------------------------------
+# An installation of our own, with other versions of the SQL
+# ---------------------------------------------------------------------
+
+sub ask_pg_config
+{
+	my ($what) = @_;
+	my $path = `$ENV{PG_CONFIG} $what`;
+
+	chomp $path;
+	return $path;
+}
+
+# The part of the two paths that differs from where they differ
+sub apart
+{
+	my @path = map { [ split m{/} ] } @_;
+
+	while (@{ $path[0] } && @{ $path[1] } && $path[0][0] eq $path[1][0])
+	{
+		shift @$_ foreach @path;
+	}
+	return map { join '/', @$_ } @path;
+}
+
+sub link_all
+{
+	my ($from, $to, @but) = @_;
+
+	make_path($to);
+	foreach my $file (glob "$from/*")
+	{
+		my $name = basename($file);
+		next if grep { $name eq $_ } @but;
+		symlink $file, "$to/$name" or die "$to/$name: $!";
+	}
+	return;
+}
+
+# PostgreSQL finds its files relative to its programs, so those are copies and
+# the rest are links.
+sub installation
+{
+	my $to = PostgreSQL::Test::Utils::tempdir();
+	my ($bin, $lib, $share) = map { ask_pg_config($_) } qw(--bindir --pkglibdir --sharedir);
+	my ($new_bin, $new_share) = map { "$to/$_" } apart($bin, $share);
+	my $new_lib = dirname($new_bin) . '/' . (apart($bin, $lib))[1];
+
+	make_path($new_bin);
+	foreach my $program (glob "$bin/*")
+	{
+		copy($program, $new_bin) or die "$program: $!";
+		chmod 0755, "$new_bin/" . basename($program);
+	}
+	make_path(dirname($new_lib));
+	symlink $lib, $new_lib or die "$new_lib: $!" unless -d $new_lib;
+	link_all($share, $new_share, 'extension');
+	link_all("$share/extension", "$new_share/extension");
+	return (dirname($new_bin), "$new_share/extension");
+}
+
+my ($installed, $scripts) = installation();
+my $change = q{ALTER TABLE streamcount.rollup_progress %s COLUMN note%s;
+	SELECT pg_catalog.pg_sleep(0.3);
+};
+my $sql = slurp_file("$scripts/streamcount--1.0.sql");
+append_to_file("$scripts/streamcount--0.9.sql", $sql);
+append_to_file("$scripts/streamcount--0.9--1.0.sql", sprintf($change, 'ADD', ' text') . sprintf($change, 'DROP', ''));
+append_to_file("$scripts/streamcount--1.0--1.1.sql", sprintf($change, 'ADD', ' text'));
+append_to_file("$scripts/streamcount--1.1--1.0.sql", sprintf($change, 'DROP', ''));
+
+my $mock = StreamCount::Mock->new->start;
+$mock->create_topic('tweets', 2);
+
+sub new_node
+{
+	my ($name) = @_;
+	my $node = StreamCount::Node->new($name, install_path => $installed);
+
+	$node->init(
+		brokers => $mock->bootstrap,
+		conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\n",
+		extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
+	return $node;
+}
+
+my $node = new_node('versions');
+my $load = StreamCount::Load->start($mock, 'tweets', rate => 100, partitions => 2, seed => 223);
+my $position = q{SELECT coalesce(sum(next_offset), 0) FROM streamcount.progress};
+
+sub query { return $node->safe_psql('postgres', $_[0]) }
+
+sub goes_on
+{
+	my ($what) = @_;
+	my $stood = query($position);
+
+	$node->wait_for_sql("SELECT ($position) > $stood + 20", 't');
+	is($node->differences($mock, 'tweets'), '', "$what: it goes on, and is exact");
+	return;
+}
+
+sub stands_still
+{
+	my ($reason, $name) = @_;
+
+	$node->wait_for_sql('SELECT state, reason, (SELECT count(*) FROM streamcount.problems) FROM streamcount.rollups',
+		qr/^down\|.*$reason.*\|1$/);
+	pass("$name: it is down, and the reason is told");
+	my $stood = query($position);
+	my @ends = $mock->ends('tweets');
+	my $error;
+	$node->psql('postgres', q{SELECT streamcount.wait('hashtags', '1 s')}, stderr => \$error);
+	like($error, qr/it is down\nDETAIL:  .*$reason/, "$name: who waits is told, too");
+	isnt("@ends", join(' ', $mock->ends('tweets')), "$name: messages come");
+	is(query($position), $stood, "$name: and none is counted");
+	is(query(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'streamcount worker'}), '0',
+		"$name: there is no worker");
+	return;
+}
+
+# ---------------------------------------------------------------------
+# Not preloaded
+# ---------------------------------------------------------------------
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
+$node->start;
+query(q{CREATE EXTENSION streamcount VERSION '0.9'});
+$node->create_tweets_stream(options => "reject_limit '0'");
+sleep 0.1 until query('SELECT count(*) > 0 FROM tweets') eq 't';
+pass('P35: not preloaded: a stream can be read');
+my (undef, undef, $warning) = $node->psql('postgres', q{SELECT streamcount.create_rollup('hashtags', $$
+	SELECT hashtag, w.interval, count(*) AS mentions
+	FROM tweets, streamcount.hashtags(text) AS hashtag, streamcount.windows(created_at, '{day,ALL}') AS w
+	GROUP BY hashtag, w.interval $$)});
+like($warning, qr/WARNING:  .*not preloaded.*HINT:  Add streamcount to shared_preload_libraries/s,
+	'P35: a rollup can be made, with a WARNING that says what is missing');
+stands_still('not in shared_preload_libraries', 'P35');
+
+# ---------------------------------------------------------------------
+# The library is the newer one
+# ---------------------------------------------------------------------
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'streamcount'\n");
+$node->restart;
+stands_still('ALTER EXTENSION streamcount UPDATE', 'P36: SQL of an older version');
+my $log = $node->log_size;
+sleep 2;
+cmp_ok($node->log_count(qr/version/, $log), '<=', 1, 'P36: which is not logged again and again')
+  or diag substr slurp_file($node->logfile, $log), 0, 2000;
+query('BEGIN; ALTER EXTENSION streamcount UPDATE; ROLLBACK');
+stands_still('ALTER EXTENSION streamcount UPDATE', 'P37: an update, rolled back');
+query('ALTER EXTENSION streamcount UPDATE');
+goes_on('P36, P37: updated');
+
+# ---------------------------------------------------------------------
+# Updates under load
+# ---------------------------------------------------------------------
+
+query(q{BEGIN; ALTER EXTENSION streamcount UPDATE TO '1.1'; SELECT pg_sleep(2); ROLLBACK});
+goes_on('P37: an update under load, rolled back');
+query(q{BEGIN; ALTER EXTENSION streamcount UPDATE TO '1.1'; ALTER EXTENSION streamcount UPDATE TO '1.0'; COMMIT});
+goes_on('P37: an update under load, and back');
+query(q{ALTER EXTENSION streamcount UPDATE TO '1.1'});
+stands_still('restart the server with the library of version 1.1', 'P36: SQL of a newer version');
+query(q{ALTER EXTENSION streamcount UPDATE TO '1.0'});
+goes_on('P37: updated to the version of the library');
+
+# ---------------------------------------------------------------------
+# A part of a dump
+# ---------------------------------------------------------------------
+
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/part.sql';
+query('CREATE DATABASE part');
+$node->safe_psql('part', 'CREATE EXTENSION streamcount');
+command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump, '-t', 'tweets', '-t', 'hashtags*' ],
+	'P28: a dump of the rollup alone');
+my $rows = q{SELECT md5(string_agg(h::text, ';' ORDER BY h::text COLLATE "C")) FROM hashtags h};
+command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('part'), '-f', $dump ], 'P28: restored');
+my $restored = $node->safe_psql('part', $rows);
+goes_on('P28: where it was dumped');
+is($node->safe_psql('part', 'SELECT count(*) FROM streamcount.rollups'), '0',
+	'P28: without its progress it is no rollup');
+is($node->safe_psql('part', $rows), $restored, 'P28: nothing is counted into it');
+query('DROP DATABASE part');
+
+# ---------------------------------------------------------------------
+# pg_upgrade
+# ---------------------------------------------------------------------
+
+my $upgraded = new_node('upgraded');
+goes_on('P29: before the upgrade');
+$node->stop('fast');
+my $bin = "$installed/bin";
+my $old_dir = $ENV{PWD};
+chdir PostgreSQL::Test::Utils::tempdir() or die $!;
+command_ok(
+	[   "$bin/pg_upgrade", '--no-sync', '-b', $bin, '-B', $bin, '-d', $node->data_dir, '-D', $upgraded->data_dir,
+		'-p', $node->port, '-P', $upgraded->port, '-s', $node->host ],
+	'P29: pg_upgrade');
+chdir $old_dir;
+$node = $upgraded;
+$node->start;
+goes_on('P29: behind pg_upgrade');
+is(query('SELECT count(*) > 0, count(*) - count(DISTINCT id) FROM streamcount.rejects'), 't|0',
+	'P29: each reject has an id of its own');
+
+$load->stop;
+$node->wait_for_rollup($mock, 'tweets');
+is($node->differences($mock, 'tweets'), '', 'exact at the end');
+is(query(q{SELECT count(*) FROM streamcount.progress p WHERE start_offset <> 0 OR next_offset <> counted + filtered + rejected
+		OR rejected <> (SELECT count(*) FROM streamcount.rejects r WHERE r.partition = p.partition)}), '0',
+	'P29: the books balance, from the first message on');
+$node->stop('fast');
+$mock->stop;
+done_testing();
