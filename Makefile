@@ -170,7 +170,7 @@ endif
 
 test/bench/freshness: PROGRAM_CFLAGS = -I$(shell $(PG_CONFIG) --includedir)
 test/bench/freshness: PROGRAM_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq
-test/bench/generate: test/bench/tweet.c test/bench/tweet.h
+test/bench/generate: test/bench/mutate.c test/bench/mutate.h test/bench/tweet.c test/bench/tweet.h
 programs: $(PROGRAMS)
 $(PROGRAMS): %: %.c
 	$(CC) -std=gnu99 -O2 -g -Wall -Wextra $(RDKAFKA_CFLAGS) $(PROGRAM_CFLAGS) -o $@ $(filter %.c,$^) \

@@ -3,7 +3,7 @@
  * generate.c
  *		Produce generated tweets, the same ones for the same seed.
  *
- * usage: generate --brokers=LIST --topic=NAME --load=hot|zipf|tweets --count=N
+ * usage: generate --brokers=LIST --topic=NAME --load=NAME --count=N
  *			[--partitions=4] [--bytes=100] [--seed=1] [--rate=N] [--now]
  *			[--truth=FILE] [--sent=FILE]
  *
@@ -14,6 +14,8 @@
  *	hot		evenly from 10,000, within one day
  *	zipf	by Zipf's law (exponent 1) from 100,000, over 11 hours
  *	tweets	by Zipf's law (exponent 1) from 10,000, within one day
+ *	unique	none twice, within one day
+ *	hostile	as hot, but then the message is changed in up to three places
  *
  * --bytes	so long is a message, but not a tweet
  * --rate	messages a second; as fast as the broker takes them without it
@@ -35,10 +37,12 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "mutate.h"
 #include "tweet.h"
 
 #define FIRST_SECOND 1411257600 /* 2014-09-21T00:00:00Z */
 #define HOURS 24
+#define MARGIN 256				/* a message may be so much longer */
 
 static const char *brokers;
 static const char *topic;
@@ -51,11 +55,14 @@ static const struct Load
 	int			span;			/* seconds of event time */
 	int			zipf;
 	int			tweets;
+	int			hostile;
 }			loads[] =
 {
-	{"hot", 10000, 86400, 0, 0},
-	{"zipf", 100000, 11 * 3600, 1, 0},
-	{"tweets", 10000, 86400, 1, 1},
+	{"hot", 10000, 86400, 0, 0, 0},
+	{"zipf", 100000, 11 * 3600, 1, 0, 0},
+	{"tweets", 10000, 86400, 1, 1, 0},
+	{"unique", 0, 86400, 0, 0, 0},
+	{"hostile", 10000, 86400, 0, 0, 1},
 };
 static const struct Load *load;
 static int	now_times;
@@ -94,7 +101,10 @@ draw_tag(void)
 	double		point;
 	int			low = 0;
 	int			high = load->ntags - 1;
+	static int	unique;
 
+	if (load->ntags == 0)
+		return unique++;
 	if (!load->zipf)
 		return (int) (draw() % load->ntags);
 	point = (draw() >> 11) * 0x1.0p-53 * cumulated[load->ntags - 1];
@@ -201,7 +211,7 @@ compose(char *buf, long id)
 		buf[len++] = '.';
 	buf[len++] = '"';
 	buf[len++] = '}';
-	return len;
+	return load->hostile ? mutate(buf, len, bytes + MARGIN, draw) : len;
 }
 
 static void
@@ -242,7 +252,7 @@ run(void)
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
 	FILE	   *sent = sent_file ? fopen(sent_file, "w") : NULL;
 	int64_t		begin = microseconds();
-	char	   *buf = malloc(load->tweets ? TWEET_MAX : bytes + 256);
+	char	   *buf = malloc(load->tweets ? TWEET_MAX : bytes + MARGIN);
 
 	if (sent_file && sent == NULL)
 		die(sent_file);
@@ -295,7 +305,7 @@ find_load(const char *name)
 		if (strcmp(loads[i].name, name) == 0)
 			return &loads[i];
 	}
-	die("--load is hot, zipf or tweets");
+	die("--load is hot, zipf, tweets, unique or hostile");
 	return NULL;
 }
 
@@ -361,6 +371,8 @@ main(int argc, char **argv)
 	}
 	if (!brokers || !topic || !load || count <= 0 || partitions <= 0 || bytes < 0 || optind < argc)
 		die("--brokers, --topic, --load and --count are needed");
+	if (truth_file && (load->ntags == 0 || load->hostile))
+		die("of this load there is no --truth");
 	prepare();
 	run();
 	if (truth_file)

@@ -87,7 +87,8 @@ producer(const char *brokers, int transactional)
 	set(conf, "linger.ms", "5");
 	set(conf, "message.max.bytes", "100000000");
 	set(conf, "queue.buffering.max.messages", "1000000");
-	set(conf, "message.timeout.ms", "300000");
+	/* A broker may take its time; a transaction allows no more than this. */
+	set(conf, "message.timeout.ms", transactional ? "60000" : "300000");
 	set(conf, "reconnect.backoff.max.ms", "500");
 	/* Where the partition is the client's choice: any, new ones among them */
 	set(conf, "sticky.partitioning.linger.ms", "0");
