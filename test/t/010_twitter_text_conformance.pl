@@ -75,7 +75,7 @@ sub check
 		}
 		push @wrong, "$description: " . $json->encode([$text]) . ": found $found, expected $expected";
 	}
-	is(join("\n", @wrong), '', "$name: all " . @tests . ' cases');
+	is(join("\n", @wrong), '', "D17: $name: all " . @tests . ' cases');
 }
 
 # extract: plain lists, and lists with the position of each token
@@ -192,7 +192,7 @@ foreach my $encoding (qw(LATIN1 SQL_ASCII))
 		  $node->psql($database, "\\set VERBOSITY verbose\nSELECT streamcount.$function('#a')");
 
 		like($stderr, qr/0A000: tokenizers need a database with encoding "UTF8".*DETAIL:.*"$encoding"/s,
-			"$function() refuses $encoding");
+			"D19: $function() refuses $encoding");
 	}
 }
 

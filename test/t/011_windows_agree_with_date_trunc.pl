@@ -89,7 +89,7 @@ none(q{
 	FROM found GROUP BY zone, granularity
 	HAVING count(DISTINCT "interval") <> count(DISTINCT window_start)
 		OR count(DISTINCT ("interval", window_start, window_end)) <> count(DISTINCT window_start)},
-	'a label is one window, and a window is one label');
+	'D21: a label is one window, and a window is one label');
 
 none(q{
 	SELECT f.* FROM (SELECT DISTINCT zone, granularity, "interval", window_start, window_end
@@ -99,7 +99,7 @@ none(q{
 		streamcount.windows(f.window_end, ARRAY[f.granularity], zone) AS next
 	WHERE first."interval" <> f."interval" OR last."interval" <> f."interval"
 		OR next.window_start <> f.window_end},
-	'windows leave no gap and do not overlap');
+	'D21: windows leave no gap and do not overlap');
 
 # Labels, spelt by to_char().  In St. John's the clocks were put back from one
 # minute past midnight, and Alaska lived a date twice: a day that is left

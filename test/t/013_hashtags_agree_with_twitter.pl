@@ -60,7 +60,7 @@ foreach my $line (split /\n/, $found)
 }
 
 my @differ = grep { ($truth{$_} // 0) != ($found{$_} // 0) } sort keys %{ { %truth, %found } };
-is(scalar @differ, 0, 'all ' . keys(%truth) . ' rows of tag and hour agree with Twitter')
+is(scalar @differ, 0, 'D17: all ' . keys(%truth) . ' rows of tag and hour agree with Twitter')
   or diag join "\n", map { "$_: found " . ($found{$_} // 0) . ', Twitter has ' . ($truth{$_} // 0) }
   @differ[ 0 .. ($#differ < 9 ? $#differ : 9) ];
 

@@ -118,8 +118,8 @@ SKIP:
 	skip "$data/json/JSONTestSuite is not there", 4 unless @files;
 	is(scalar @files, 318, 'all files of JSONTestSuite');
 	load('suite', map { slurp($_) } @files);
-	is(differences('suite', '{}', 'jsonb'), '', 'JSONTestSuite as jsonb');
-	is(differences('suite', '{}', 'text'), '', 'JSONTestSuite as text');
+	is(differences('suite', '{}', 'jsonb'), '', 'D9, D10, D12: JSONTestSuite as jsonb');
+	is(differences('suite', '{}', 'text'), '', 'D9, D10, D12: JSONTestSuite as text');
 
 	# What the suite wants of every parser
 	my @wrong = map { $files[$_] =~ s{.*/}{}r }
@@ -127,7 +127,7 @@ SKIP:
 		CREATE FOREIGN TABLE suite_s (id bigint OPTIONS (metadata 'offset'))
 			SERVER streamcount OPTIONS (topic 'suite');
 		SELECT id FROM suite_s });
-	is_deeply([ grep { /^n_/ } @wrong ], [], 'no file is taken that must be refused');
+	is_deeply([ grep { /^n_/ } @wrong ], [], 'D10: no file is taken that must be refused');
 }
 
 SKIP:
@@ -151,8 +151,8 @@ load('bytes',
 	"\xef\xbb\xbf{}", '{"a":1,"a":2}', '"\ud83d\ude00"', '"\ud83d"', '1e400', '-0', '1.0', '1e5',
 	'123456789012345678901234567890.123456789012345678901234567890',
 	'NaN', 'null', 'true', '[]', '{}', '{"a":null}', '[null]', '"null"', '{"":{"":5}}');
-is(differences('bytes', '{}', 'jsonb'), '', 'odd bytes as jsonb');
-is(differences('bytes', '{}', 'text'), '', 'odd bytes as text');
+is(differences('bytes', '{}', 'jsonb'), '', 'D7, D8, D9: odd bytes as jsonb');
+is(differences('bytes', '{}', 'text'), '', 'D7, D8, D9: odd bytes as text');
 cmp_ok(count_good('bytes'), '>', 10, 'some of them are good');
 
 # Paths
@@ -184,8 +184,8 @@ SKIP:
 		'{' . join(',', map { "\"k$_\":$_" } 1 .. 300_000) . '}',
 		"\xff" x $long,
 		'"the last"');
-	is(differences('large', '{}', 'jsonb'), '', 'large payloads as jsonb');
-	is(differences('large', '{}', 'text'), '', 'large payloads as text');
+	is(differences('large', '{}', 'jsonb'), '', 'D11: large payloads as jsonb');
+	is(differences('large', '{}', 'text'), '', 'D11: large payloads as text');
 	is(count_good('large'), 5, 'the good ones among the large');
 }
 
