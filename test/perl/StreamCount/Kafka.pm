@@ -168,14 +168,14 @@ sub log_tail
 sub start
 {
 	my ($self) = @_;
-	my $until = time + 60;
+	my $until = time + 180;
 
 	croak 'the broker runs already' if $self->is_up;
 	$self->{pid} = $self->spawn_java('kafka.Kafka', "$self->{dir}/server.properties");
 	until (IO::Socket::INET->new(PeerAddr => $self->{bootstrap}, Timeout => 1))
 	{
 		croak "the broker ended at once:\n" . $self->log_tail unless $self->is_up;
-		croak "the broker does not listen after 60 s:\n" . $self->log_tail if time > $until;
+		croak "the broker does not listen after 180 s:\n" . $self->log_tail if time > $until;
 		sleep 0.05;
 	}
 	$self->tool(undef, 'ready');
