@@ -6,6 +6,7 @@
 #	make demo				the whole thing at work, for half a minute
 #	make bench				how fast it is
 #	make soak				random faults under load: FAULTS=1000 SEED=n
+#	make figures			what the README says of faults, measured here
 #	make fuzz				any bytes into what reads bytes, FUZZ_SECONDS a target
 #	make rooms				who may include what
 
@@ -191,6 +192,8 @@ bench:
 
 soak:
 	@test/soak/run
+figures:
+	@test/bin/figures
 
 fuzz:
 	@test/fuzz/run $(FUZZ_TARGETS)
@@ -202,4 +205,4 @@ clean: clean-work
 clean-work:
 	rm -rf tmp_check results output_iso regression.diffs regression.out
 
-.PHONY: programs prerequisites test demo bench soak fuzz rooms clean-work
+.PHONY: programs prerequisites test demo bench soak figures fuzz rooms clean-work
