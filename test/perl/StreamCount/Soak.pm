@@ -37,10 +37,12 @@ use PostgreSQL::Test::Utils;
 use StreamCount::Kafka;
 use StreamCount::Load;
 use StreamCount::Node;
+use StreamCount::Proxy;
 use StreamCount::Soak::Faults;
 use StreamCount::Soak::Plan;
 use StreamCount::Soak::Reader;
 use StreamCount::Soak::Referee;
+use Test::More ();
 use Time::HiRes qw(sleep time);
 
 my @ways = qw(tally executor);
@@ -62,7 +64,7 @@ sub new
 		worker_kills => 0,
 		orphans => 0,
 		committed => 0,
-		bad => 0,
+		besides => 0,
 		extras => 0,
 		producers => 0,
 		next_number => 1,
@@ -84,7 +86,10 @@ sub faults
 sub start
 {
 	my ($self) = @_;
+	# Only the workers' way to the broker leads through it.
+	my $proxy = $self->{proxy} = StreamCount::Proxy->new->start;
 	my $kafka = $self->{kafka} = StreamCount::Kafka->new(
+		behind => $proxy,
 		# What a killed broker has to read again is no longer than this.
 		config => { 'log.segment.bytes' => 16 * 1024 * 1024 })->start;
 
@@ -94,7 +99,7 @@ sub start
 		granularities => $self->{granularities}, rollups => [ $self->rollups ]);
 	$self->start_load;
 	$self->{reader} = StreamCount::Soak::Reader->start($self->{node},
-		rollups => [ map { "tags_$_" } @ways ], pause => $self->{faults} > 100 ? 0.05 : 0.005);
+		rollups => [ map { "tags_$_" } @ways ], pause => $self->{faults} > 100 ? 0.2 : 0.005);
 	$self->wait_until_behind(0);
 	$self->{begin} = time;
 	return;
@@ -106,7 +111,7 @@ sub start_node
 	my $node = $self->{node} = StreamCount::Node->new('soaked');
 
 	$node->init(
-		brokers => $self->{kafka}->bootstrap,
+		brokers => $self->{proxy}->bootstrap,
 		allows_streaming => 1,
 		# Many small flushes: a fault is to hit as many of them as it can.
 		conf => "restart_after_crash = on\nlog_statement = none\nmax_wal_size = 1GB\n"
@@ -162,6 +167,15 @@ sub extra_message
 	my ($self, $text) = @_;
 
 	return sprintf '{"n": %d, "created_at": "2014-09-21T00:00:00Z", "text": "%s"}', $extra + $self->{extras}++, $text;
+}
+
+sub produce_extra
+{
+	my ($self, $partition, $text) = @_;
+
+	$self->{kafka}->produce($self->{topic}, $partition, undef, $self->extra_message($text));
+	$self->{besides}++;
+	return;
 }
 
 # ---------------------------------------------------------------------
@@ -267,17 +281,19 @@ sub finish
 
 	$self->{took} = time - $self->{begin};
 	$self->{next_number} = $self->{load}->stop;
-	my $missing = $self->{messages} - ($self->{next_number} - 1);
-	if ($missing > 0 && !$self->{abandoned})
+	my $missing = $self->{messages} - sum $self->ends;
+	if ($missing > 0)
 	{
 		$self->start_load(count => $missing, rate => 1_000_000);
 		$self->{next_number} = $self->{load}->finish;
 	}
+	$self->{patience} = 3600;
 	$self->wait_for_ends($self->ends);
 	my $found = $self->compare('all');
 	@$self{qw(snapshots)} = [ $self->{reader}->stop ];
-	$self->{sent} = $self->{next_number} - 1 + $self->{committed} + $self->{bad} unless $self->{abandoned};
+	$self->{sent} = $self->{next_number} - 1 + $self->{committed} + $self->{besides} unless $self->{abandoned};
 	$self->{in_topic} = $found->{messages};
+	$self->{corrupted} = $self->{proxy}->count('corrupt');
 	$self->{books} = { map { $_ => [ split /\|/, $self->{node}->safe_psql('postgres',
 		"SELECT sum(counted), sum(filtered), sum(rejected) FROM streamcount.progress WHERE rollup = '$_'::regclass") ] } $self->rollups };
 	return $found;
@@ -289,6 +305,7 @@ sub stop
 
 	$self->{node}->stop('fast');
 	$self->{kafka}->stop;
+	$self->{proxy}->stop;
 	return;
 }
 

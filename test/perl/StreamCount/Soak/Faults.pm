@@ -84,6 +84,44 @@ my %fault = (
 		sleep 2 * $fault->{seconds};
 		$soak->{kafka}->thaw;
 	},
+	'connection cut' => sub {
+		my ($soak, $fault) = @_;
+
+		# Now, or in the middle of what comes next
+		$soak->{proxy}->cut($fault->{choice} % 2 ? () : (after => 20 * $fault->{choice}));
+	},
+	'connection refused' => sub {
+		my ($soak, $fault) = @_;
+
+		$soak->{proxy}->wire(refuse => 1);
+		$soak->{proxy}->cut;
+		sleep $fault->{seconds};
+		$soak->{proxy}->wire;
+	},
+	'connection frozen' => sub {
+		my ($soak, $fault) = @_;
+
+		$soak->{proxy}->wire(freeze => 1);
+		sleep 2 * $fault->{seconds};
+		$soak->{proxy}->wire;
+	},
+	# 100 ms each way, 3 Mbit/s
+	'connection slow' => sub {
+		my ($soak, $fault) = @_;
+
+		$soak->{proxy}->wire(delay => 0.1, rate => 375_000);
+		sleep 2 * $fault->{seconds};
+		$soak->{proxy}->wire;
+	},
+	# Within what a checksum covers: what it does not, nobody can see.
+	'connection corrupted' => sub {
+		my ($soak, $fault) = @_;
+		my $mark = "corrupt $fault->{choice} here";
+
+		$soak->{proxy}->corrupt($mark);
+		$soak->produce_extra($fault->{choice} % $soak->{partitions}, "#corrupted #or_not, $mark: bytes that are to change");
+		$soak->wait_until_behind(0);
+	},
 	'partition added' => sub {
 		my ($soak) = @_;
 
@@ -109,7 +147,7 @@ my %fault = (
 
 		$soak->{kafka}->produce_messages($soak->{topic},
 			[ map { { partition => $_ % $soak->{partitions}, value => $bad[ ($_ + $fault->{choice}) % @bad ] } } 1 .. 100 ]);
-		$soak->{bad} += 100;
+		$soak->{besides} += 100;
 	},
 	'table locked' => sub {
 		my ($soak, $fault) = @_;
