@@ -20,6 +20,7 @@
 #include "storage/lmgr.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -73,9 +74,9 @@ sign(const ScStream *stream, List *rollups)
 	{
 		ScRollup   *r = lfirst(lc);
 
-		appendStringInfo(&text, "\n%u %u %u %u %d %d %d %d %s", r->relid, r->query, r->data,
-						 r->owner, r->owners_differ, r->complete, r->paused, r->halted,
-						 r->fingerprint);
+		appendStringInfo(&text, "\n%u %u %u %u %c %d %d %d %d %s", r->relid, r->query, r->data,
+						 r->owner, get_rel_persistence(r->data), r->owners_differ, r->complete,
+						 r->paused, r->halted, r->fingerprint);
 	}
 	return text.data;
 }
@@ -188,6 +189,9 @@ consider(ScServed *served, ScRollup *rollup)
 	}
 	if (rollup->paused || rollup->halted)
 		return NULL;
+	if (get_rel_persistence(rollup->data) != RELPERSISTENCE_PERMANENT)
+		return make_halt(rollup, "its data table is unlogged: a crash empties it, and leaves the offsets",
+						 "Run ALTER TABLE ... SET LOGGED, then streamcount.resume(); after a crash drop and create the rollup.");
 	if (rollup->owners_differ)
 		return make_halt(rollup, "its view, query view and data table have different owners",
 						 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
@@ -389,6 +393,31 @@ offsets_moved(const ScServed *served, List *rollups)
 	return false;
 }
 
+/*
+ * A restore makes the unique index last; where a rollup had it and has it no
+ * more, somebody has dropped it, and does not know what for it was.
+ */
+static List *
+halt_dismantled(const ScServed *served, List *rollups)
+{
+	List	   *halts = NIL;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, served->tasks)
+	{
+		foreach(lc2, rollups)
+		{
+			ScRollup   *now = lfirst(lc2);
+
+			if (now->relid == ((ScTask *) lfirst(lc))->rollup->relid && !now->complete)
+				halts = lappend(halts, make_halt(now, "its data table has lost its unique constraint on the group keys, or the extension's tables their rows of it",
+												 "Run ALTER TABLE ... ADD UNIQUE NULLS NOT DISTINCT (keys), then streamcount.resume()."));
+		}
+	}
+	return halts;
+}
+
 bool
 sc_unit_changed(const ScServed *served, bool *locked)
 {
@@ -396,6 +425,7 @@ sc_unit_changed(const ScServed *served, bool *locked)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old;
 	bool		changed = true;
+	List	   *halts = NIL;
 
 	start_reading();
 	old = MemoryContextSwitchTo(scratch);
@@ -410,9 +440,11 @@ sc_unit_changed(const ScServed *served, bool *locked)
 
 		changed = strcmp(sign(stream, rollups), served->signature) != 0 ||
 			offsets_moved(served, rollups);
+		halts = halt_dismantled(served, rollups);
 	}
 	MemoryContextSwitchTo(old);
 	end_reading();
+	write_halts(halts);
 	MemoryContextDelete(scratch);
 	return changed;
 }
