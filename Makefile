@@ -66,6 +66,7 @@ OBJS = \
 	src/sqlapi_window.o \
 	src/starts.o \
 	src/stats.o \
+	src/stats_crash.o \
 	src/stats_launch.o \
 	src/stats_live.o \
 	src/stats_unit.o \

@@ -480,6 +480,8 @@ CREATE VIEW streamcount.problems AS
 				WHEN r.state OPERATOR(pg_catalog.=) 'blocked' THEN 'The view pg_locks shows who holds the lock.'
 				ELSE 'Look at the brokers.' END) AS hint,
 		CASE WHEN r.state OPERATOR(pg_catalog.=) 'halted'
+				OR (r.state OPERATOR(pg_catalog.=) 'down'
+					AND r.reason OPERATOR(pg_catalog.~) '^its worker crashed')
 			THEN pg_catalog.format('SELECT streamcount.resume(%L)', r.rollup)
 		END AS statement
 	FROM streamcount.rollups r

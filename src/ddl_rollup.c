@@ -81,19 +81,20 @@ typedef struct Dropped
 	Oid			rollup;
 	Oid			query;
 	Oid			data;
+	Oid			stream;
 	bool		view_dropped;	/* else only the query view is gone */
 } Dropped;
 
 #define DROPPED \
 	"SELECT c.rollup::pg_catalog.oid, c.query::pg_catalog.oid, c.data::pg_catalog.oid," \
-	" pg_catalog.bool_or(o.objid OPERATOR(pg_catalog.=) c.rollup)" \
+	" c.stream::pg_catalog.oid, pg_catalog.bool_or(o.objid OPERATOR(pg_catalog.=) c.rollup)" \
 	" FROM streamcount.rollup_catalog c" \
 	" JOIN pg_catalog.pg_event_trigger_dropped_objects() o" \
 	"  ON o.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass" \
 	"  AND o.objsubid OPERATOR(pg_catalog.=) 0" \
 	"  AND (o.objid OPERATOR(pg_catalog.=) c.rollup OR o.objid OPERATOR(pg_catalog.=) c.query" \
 	"   OR o.objid OPERATOR(pg_catalog.=) c.data)" \
-	" GROUP BY 1, 2, 3 ORDER BY 3"
+	" GROUP BY 1, 2, 3, 4 ORDER BY 3"
 
 static Oid
 oid_field(uint64 row, int column)
@@ -119,8 +120,9 @@ read_dropped(uint64 *n)
 		dropped[i].rollup = oid_field(i, 1);
 		dropped[i].query = oid_field(i, 2);
 		dropped[i].data = oid_field(i, 3);
+		dropped[i].stream = oid_field(i, 4);
 		dropped[i].view_dropped = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i],
-															 SPI_tuptable->tupdesc, 4, &isnull));
+															 SPI_tuptable->tupdesc, 5, &isnull));
 	}
 	return dropped;
 }
@@ -195,8 +197,8 @@ streamcount_objects_dropped(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	sc_identity_leave(&saved);
-	if (n > 0)
-		sc_stats_changed_at_commit();
+	for (uint64 i = 0; i < n; i++)
+		sc_stats_stream_changed_at_commit(dropped[i].stream);
 	PG_RETURN_NULL();
 }
 

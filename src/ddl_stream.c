@@ -93,6 +93,7 @@ check_relation(Oid relid)
 		return false;
 	if (check_function_bodies)
 		(void) sc_stream_load(relid, false, CurrentMemoryContext);
+	sc_stats_stream_changed_at_commit(relid);
 	return true;
 }
 
@@ -117,13 +118,13 @@ Datum
 streamcount_check_streams(PG_FUNCTION_ARGS)
 {
 	/* what a DROP has dropped cannot be looked at any more */
-	bool		changed;
+	bool		shared_changed;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("must be called as an event trigger")));
-	changed = ((EventTriggerData *) fcinfo->context)->tag == CMDTAG_DROP_USER_MAPPING;
+	shared_changed = ((EventTriggerData *) fcinfo->context)->tag == CMDTAG_DROP_USER_MAPPING;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -137,12 +138,12 @@ streamcount_check_streams(PG_FUNCTION_ARGS)
 		Oid			classid = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 		Oid			objid = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
 
-		if (check_object(classid, objid))
-			changed = true;
+		if (check_object(classid, objid) && classid != RelationRelationId)
+			shared_changed = true;
 	}
 	SPI_finish();
 
-	if (changed)
-		sc_stats_changed_at_commit();
+	if (shared_changed)
+		sc_stats_stream_changed_at_commit(InvalidOid);
 	PG_RETURN_NULL();
 }

@@ -24,6 +24,8 @@ int			sc_max_workers = 8;
 int			sc_max_partitions = 4096;
 int			sc_metadata_interval = 30;
 int			sc_reject_payload_limit = 64;
+int			sc_crash_limit = 5;
+int			sc_crash_window = 600;
 int			sc_way = SC_WAY_AUTO;
 
 static const struct config_enum_entry way_words[] = {
@@ -160,6 +162,29 @@ define_crash_points(void)
 }
 #endif
 
+static void
+define_breaker(void)
+{
+	DefineCustomIntVariable("streamcount.crash_limit",
+							"Sets how many crashes of a stream's workers stop the stream.",
+							"Each crash of a worker is one of the whole server. "
+							"streamcount.resume() starts it again. Zero sets no limit.",
+							&sc_crash_limit,
+							5, 0, 20,
+							PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("streamcount.crash_window",
+							"Sets the time within which so many crashes stop a stream.",
+							NULL,
+							&sc_crash_window,
+							600, 1, 86400,
+							PGC_SIGHUP,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+}
+
 /* What shared memory and the number of processes are sized by. */
 static void
 define_sizes(void)
@@ -189,6 +214,7 @@ sc_guc_define(bool preloaded)
 {
 	define_ingestion();
 	define_memory();
+	define_breaker();
 	define_developer();
 #ifdef STREAMCOUNT_CRASH_POINTS
 	define_crash_points();

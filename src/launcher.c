@@ -97,7 +97,7 @@ streamcount_launcher_main(Datum arg)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	sc_stats_launcher_attach();
 	sc_launcher_databases_begin();
-	sc_launcher_units_begin(clock_ms());
+	sc_launcher_units_begin();
 	turn = AllocSetContextCreate(TopMemoryContext, "streamcount turn", ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{

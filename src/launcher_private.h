@@ -29,7 +29,7 @@ extern int64 sc_launcher_databases_turn(int64 now);
 /* May workers be started in it?  NULL: not now, else its name */
 extern const char *sc_launcher_database_ready(Oid db, int64 now);
 
-extern void sc_launcher_units_begin(int64 now);
+extern void sc_launcher_units_begin(void);
 extern int64 sc_launcher_units_turn(int64 now);
 
 #endif							/* SC_LAUNCHER_PRIVATE_H */

@@ -9,6 +9,7 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "guc.h"
 #include "launcher_private.h"
@@ -19,7 +20,7 @@
 #define BACKOFF_MOST 30000
 #define LIVED_WELL 60000
 #define NO_SLOT_INTERVAL 1000
-/* So many crashes of the server in a row cost no time. */
+/* So many crashes of a unit's workers cost no time. */
 #define CRASHES_FORGIVEN 2
 #define CRASH_BACKOFF_FIRST 1000
 #define CRASH_BACKOFF_MOST 60000
@@ -32,27 +33,11 @@ typedef struct Start
 } Start;
 
 static Start *starts;
-static int64 held_back_until = 0;
 
-/*
- * A worker that crashes takes all sessions of the server with it.  Where that
- * happens again and again, the server gets time to do something else.
- */
 void
-sc_launcher_units_begin(int64 now)
+sc_launcher_units_begin(void)
 {
-	int			crashes = sc_stats_take_crashes();
-	int64		delay;
-
 	starts = MemoryContextAllocZero(TopMemoryContext, sizeof(Start) * sc_stats_places());
-	if (crashes <= CRASHES_FORGIVEN)
-		return;
-	delay = sc_launcher_backoff(crashes - CRASHES_FORGIVEN, CRASH_BACKOFF_FIRST, CRASH_BACKOFF_MOST);
-	held_back_until = now + delay;
-	ereport(WARNING,
-			(errmsg("no worker is started for %d seconds", (int) (delay / 1000)),
-			 errdetail("The server has crashed %d times in a row soon after a worker was started.", crashes),
-			 errhint("Set streamcount.enabled to off to start none at all.")));
 }
 
 static void
@@ -102,6 +87,73 @@ plan_restart(int index, const ScPlace *place, int64 now)
 }
 
 /* ---------------------------------------------------------------------
+ * After crashes
+ *
+ * A worker that crashes takes all sessions of the server with it.  Where
+ * that happens again and again, the server gets time to do something else;
+ * then the unit is served no more.  Others have no part in it.
+ * --------------------------------------------------------------------- */
+
+/* How many crashes there were within the window that ended at that time */
+static int
+crashes_until(const ScDeaths *d, TimestampTz end)
+{
+	int			n = 0;
+
+	for (int i = 0; i < d->n; i++)
+		n += !TimestampDifferenceExceeds(d->deaths[i].at, end, sc_crash_window * 1000);
+	return n;
+}
+
+static bool
+is_stopped(const ScPlace *place)
+{
+	const ScDeaths *d = &place->deaths;
+
+	return d->n > 0 && sc_crash_limit > 0 &&
+		(d->stopped || crashes_until(d, d->deaths[d->n - 1].at) >= sc_crash_limit);
+}
+
+static void
+stop(int index, const ScPlace *place, const char *database)
+{
+	const ScDeaths *d = &place->deaths;
+	int			signal = d->deaths[d->n - 1].signal;
+
+	sc_stats_place_stop(index);
+	complain(index, place, database,
+			 psprintf("its worker crashed %d times within %d seconds, the last time by %s",
+					  crashes_until(d, d->deaths[d->n - 1].at), sc_crash_window,
+					  signal == 0 ? "being killed" : psprintf("signal %d: %s", signal, pg_strsignal(signal))),
+			 "Look for the cause in the server's log, then run streamcount.resume().");
+}
+
+/* Milliseconds from now on; 0: not, or no longer */
+static int64
+held_back(const ScPlace *place)
+{
+	const ScDeaths *d = &place->deaths;
+	TimestampTz now = GetCurrentTimestamp();
+	int			crashes = crashes_until(d, now);
+	int64		delay;
+
+	if (crashes <= CRASHES_FORGIVEN)
+		return 0;
+	delay = sc_launcher_backoff(crashes - CRASHES_FORGIVEN, CRASH_BACKOFF_FIRST, CRASH_BACKOFF_MOST);
+	return delay - TimestampDifferenceMilliseconds(d->deaths[d->n - 1].at, now);
+}
+
+static void
+hold_back(int index, const ScPlace *place, const char *database, int64 now, int64 held)
+{
+	starts[index].not_before = now + held;
+	complain(index, place, database,
+			 psprintf("held back for a moment, since its worker crashed %d times",
+					  crashes_until(&place->deaths, GetCurrentTimestamp())),
+			 "It goes on by itself; the server's log has the crash.");
+}
+
+/* ---------------------------------------------------------------------
  * A start
  * --------------------------------------------------------------------- */
 
@@ -136,15 +188,18 @@ static bool
 consider_start(int index, const ScPlace *place, int running, int64 now)
 {
 	const char *database = sc_launcher_database_ready(place->info.unit.db, now);
+	int64		held;
 
 	if (!sc_enabled)
 		(void) sc_stats_place_reason(index, "streamcount.enabled is off");
 	else if (place->withdrawn)
 		(void) sc_stats_place_reason(index, "its database is about to be dropped, renamed, moved or copied");
-	else if (now < held_back_until)
-		(void) sc_stats_place_reason(index, "held back, since the server crashed soon after workers were started");
 	else if (database == NULL || now < starts[index].not_before)
 		return false;
+	else if (is_stopped(place))
+		stop(index, place, database);
+	else if ((held = held_back(place)) > 0)
+		hold_back(index, place, database, now, held);
 	else if (running >= sc_max_workers)
 		complain(index, place, database,
 				 psprintf("all %d workers of streamcount.max_workers are in use", sc_max_workers),
@@ -192,7 +247,7 @@ int64
 sc_launcher_units_turn(int64 now)
 {
 	int			running = look_around(now);
-	int64		next = now < held_back_until ? held_back_until : SC_NEVER;
+	int64		next = SC_NEVER;
 	ScPlace		place;
 
 	for (int i = 0; i < sc_stats_places(); i++)

@@ -170,7 +170,7 @@ streamcount_create_rollup(PG_FUNCTION_ARGS)
 	else if (!sc_enabled)
 		ereport(WARNING,
 				(errmsg("the rollup will not be kept up to date yet: streamcount.enabled is off")));
-	sc_stats_changed_at_commit();
+	sc_stats_stream_changed_at_commit(made.compiled->stream);
 	PG_RETURN_OID(made.rollup);
 }
 
@@ -210,6 +210,14 @@ rollups_of(Oid relation)
 	foreach(lc, rollups)
 		check_owner(((ScRollup *) lfirst(lc))->relid);
 	return rollups;
+}
+
+/* All are of one stream, which is served again even if its workers have crashed. */
+static void
+tell_workers(List *rollups)
+{
+	if (rollups != NIL)
+		sc_stats_stream_changed_at_commit(((ScRollup *) linitial(rollups))->stream);
 }
 
 /* Run one statement with the rollup as $1 and more arguments behind. */
@@ -267,7 +275,7 @@ streamcount_pause(PG_FUNCTION_ARGS)
 				  " AND state IS NULL", 0, NULL, NULL);
 	SPI_finish();
 	sc_identity_leave(&saved);
-	sc_stats_changed_at_commit();
+	tell_workers(rollups);
 	PG_RETURN_VOID();
 }
 
@@ -316,7 +324,7 @@ streamcount_resume(PG_FUNCTION_ARGS)
 		resume_one(lfirst(lc), lfirst(lc2));
 	SPI_finish();
 	sc_identity_leave(&saved);
-	sc_stats_changed_at_commit();
+	tell_workers(rollups);
 	PG_RETURN_VOID();
 }
 
@@ -369,6 +377,6 @@ streamcount_skip_to(PG_FUNCTION_ARGS)
 				 errmsg("cannot skip to offset " INT64_FORMAT " of partition %d", to_offset, partition),
 				 errdetail("No rollup of \"%s\" stands before it.", get_rel_name(relation)),
 				 errhint("The view streamcount.progress shows where each stands; what was counted cannot be read again.")));
-	sc_stats_changed_at_commit();
+	tell_workers(rollups);
 	PG_RETURN_VOID();
 }

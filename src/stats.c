@@ -5,7 +5,8 @@
  *
  * What is shared is what a restart may forget: which units there are is
  * found again by the launcher's probes, how far each has come stands in the
- * tables.  A crash of any process makes all of it anew.
+ * tables.  A crash of any process makes all of it anew; only whose crash it
+ * was is remembered (stats_crash.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -16,6 +17,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "stats_private.h"
@@ -27,12 +29,10 @@ ScShared   *sc_stats_shared = NULL;
 static int	max_units;
 static int	max_partitions;
 
-/* The postmaster's, which outlives the shared memory */
-static int	crashes = 0;
-
 /* Of the transaction under way */
 static bool catalog_changed = false;
 static bool databases_changed = false;
+static List *forgiven = NIL;	/* streams; InvalidOid: all */
 
 static Size
 units_size(void)
@@ -54,31 +54,9 @@ sc_stats_request(int units, int partitions)
 	max_partitions = partitions;
 	RequestAddinShmemSpace(units_size());
 	RequestAddinShmemSpace(withdrawals_size());
+	RequestAddinShmemSpace(sc_stats_deaths_size(units));
 	RequestAddinShmemSpace(sc_stats_live_size(partitions));
 	RequestNamedLWLockTranche(TRANCHE, 2);
-}
-
-/*
- * The last look at the shared memory before a crash makes it anew.  Whose
- * crash it was cannot be told; but a worker that ends the server at every
- * start leaves units behind that had just been started.
- */
-static void
-note_crash(int code, Datum arg)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool		young = false;
-
-	if (sc_stats_shared == NULL || MyProcPid != PostmasterPid)
-		return;
-	for (int i = 0; i < max_units; i++)
-	{
-		const ScUnitInfo *info = &sc_stats_shared->slots[i].info;
-
-		young |= info->pid != 0 &&
-			!TimestampDifferenceExceeds(info->started_at, now, SC_YOUNG_MS);
-	}
-	crashes = young ? crashes + 1 : 0;
 }
 
 void
@@ -100,7 +78,6 @@ sc_stats_startup(void)
 		sc_stats_shared->unit_lock = &locks[0].lock;
 		sc_stats_shared->live_lock = &locks[1].lock;
 		ConditionVariableInit(&sc_stats_shared->moved);
-		sc_stats_shared->crashes = crashes;
 		sc_stats_shared->withdrawals = withdrawals;
 		sc_stats_shared->nslots = max_units;
 		for (int i = 0; i < max_units; i++)
@@ -109,23 +86,9 @@ sc_stats_startup(void)
 			pg_atomic_init_u64(&sc_stats_shared->slots[i].end_request, 0);
 		}
 	}
+	sc_stats_deaths_startup(max_units);
 	sc_stats_live_startup(max_partitions);
 	LWLockRelease(AddinShmemInitLock);
-	if (!IsUnderPostmaster)
-		on_shmem_exit(note_crash, (Datum) 0);
-}
-
-/*
- * How often in a row the server has crashed soon after a worker's start.
- * Told once: another launcher does not hold the workers back again.
- */
-int
-sc_stats_take_crashes(void)
-{
-	int			result = sc_stats_shared->crashes;
-
-	sc_stats_shared->crashes = 0;
-	return result;
 }
 
 bool
@@ -247,9 +210,13 @@ sc_stats_down_locked(ScSlot *slot, const char *reason)
 static void
 tell_all(Oid db)
 {
+	ListCell   *lc;
+
 	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
 	if (databases_changed)
 		sc_stats_shared->databases_changed = true;
+	foreach(lc, forgiven)
+		sc_stats_forgive_locked(db, lfirst_oid(lc));
 	if (catalog_changed)
 	{
 		int			n = Min(sc_stats_shared->nchanged, SC_MAX_CHANGED);
@@ -283,7 +250,10 @@ at_end_of_transaction(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT && (catalog_changed || databases_changed))
 		tell_all(MyDatabaseId);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	{
 		catalog_changed = databases_changed = false;
+		forgiven = NIL;
+	}
 }
 
 static bool
@@ -304,6 +274,19 @@ sc_stats_changed_at_commit(void)
 {
 	if (watch_transaction())
 		catalog_changed = true;
+}
+
+void
+sc_stats_stream_changed_at_commit(Oid stream)
+{
+	MemoryContext old;
+
+	if (!watch_transaction())
+		return;
+	catalog_changed = true;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	forgiven = list_append_unique_oid(forgiven, stream);
+	MemoryContextSwitchTo(old);
 }
 
 void

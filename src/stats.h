@@ -86,6 +86,8 @@ extern bool sc_stats_available(void);
  * database to read the catalog again.
  */
 extern void sc_stats_changed_at_commit(void);
+/* And this stream, or all of them (InvalidOid), is served though its workers have crashed. */
+extern void sc_stats_stream_changed_at_commit(Oid stream);
 
 /* Workers.  A worker owns the unit that it was started for. */
 extern void sc_stats_worker_attach(int index, ScUnit *unit);	/* and detach at exit */
@@ -109,6 +111,8 @@ extern void sc_stats_worker_finished(void);
 extern bool sc_stats_set_apart(Oid stream, Oid rollup, const char *reason);
 extern void sc_stats_clear_apart(Oid stream, Oid rollup);
 extern bool sc_stats_is_apart(Oid rollup);
+/* Not while the others have no worker. */
+extern bool sc_stats_may_join(Oid stream);
 /* When the worker's own unit last took a rollup back; 0: never. */
 extern TimestampTz sc_stats_worker_joined_at(void);
 

@@ -118,6 +118,7 @@ bool
 sc_stats_place(int index, ScPlace *place)
 {
 	const ScSlot *slot = &sc_stats_shared->slots[index];
+	const ScDeaths *deaths;
 
 	LWLockAcquire(sc_stats_shared->unit_lock, LW_SHARED);
 	place->life = slot->life;
@@ -125,6 +126,8 @@ sc_stats_place(int index, ScPlace *place)
 	place->wanted = slot->wanted;
 	place->info = slot->info;
 	place->withdrawn = sc_stats_withdrawn_locked(slot->info.unit.db);
+	deaths = sc_stats_deaths_locked(&slot->info.unit);
+	place->deaths = deaths ? *deaths : (ScDeaths) {.n = 0};
 	LWLockRelease(sc_stats_shared->unit_lock);
 	return place->life != SC_LIFE_FREE;
 }
@@ -133,9 +136,12 @@ uint64
 sc_stats_place_starting(int index)
 {
 	ScSlot	   *slot = &sc_stats_shared->slots[index];
+	ScDeaths   *deaths;
 	uint64		ticket;
 
 	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	if ((deaths = sc_stats_deaths_locked(&slot->info.unit)) != NULL)
+		deaths->stopped = false;
 	ticket = slot->ticket = ++sc_stats_shared->last_ticket;
 	slot->life = SC_LIFE_STARTING;
 	LWLockRelease(sc_stats_shared->unit_lock);
@@ -294,6 +300,8 @@ sc_stats_publish(const ScUnit *units, int n)
 	{
 		ScSlot	   *slot = sc_stats_find_locked(MyDatabaseId, units[i].stream, units[i].rollup);
 
+		if (slot == NULL)
+			slot = sc_stats_apart_again_locked(units[i].stream, units[i].rollup);
 		if (slot == NULL || !slot->apart)
 			slot = sc_stats_find_or_make_locked(MyDatabaseId, units[i].stream, InvalidOid);
 		if (slot != NULL)

@@ -44,6 +44,24 @@ typedef enum ScProbeResult
 	SC_PROBE_FAILED
 } ScProbeResult;
 
+/* The most that is remembered of one unit */
+#define SC_MAX_DEATHS 20
+
+typedef struct ScDeath
+{
+	TimestampTz at;
+	int			signal;			/* 0: it was killed */
+} ScDeath;
+
+/* Crashes of a unit's workers, the last one last */
+typedef struct ScDeaths
+{
+	ScUnit		unit;
+	bool		stopped;		/* no worker is started any more */
+	int			n;				/* 0: a free place */
+	ScDeath		deaths[SC_MAX_DEATHS];
+} ScDeaths;
+
 typedef struct ScPlace
 {
 	ScLife		life;
@@ -51,6 +69,7 @@ typedef struct ScPlace
 	bool		wanted;
 	bool		withdrawn;
 	ScUnitInfo	info;
+	ScDeaths	deaths;
 } ScPlace;
 
 /* The launcher's own */
@@ -58,7 +77,6 @@ extern void sc_stats_launcher_attach(void);
 /* What was signalled since the last call; NIL with *all: every database */
 extern List *sc_stats_launcher_told(bool *databases, bool *all);
 extern bool sc_stats_withdrawn(Oid db);
-extern int	sc_stats_take_crashes(void);
 extern void sc_stats_unwant(Oid db);
 
 /* Units, by place */
@@ -67,6 +85,7 @@ extern bool sc_stats_place(int index, ScPlace *place);
 extern uint64 sc_stats_place_starting(int index);
 extern void sc_stats_place_waiting(int index, int failures);
 extern bool sc_stats_place_reason(int index, const char *reason);
+extern void sc_stats_place_stop(int index);
 extern void sc_stats_place_terminate(int index);
 extern void sc_stats_place_free(int index);
 

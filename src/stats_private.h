@@ -12,6 +12,8 @@
 #ifndef SC_STATS_PRIVATE_H
 #define SC_STATS_PRIVATE_H
 
+#include <signal.h>
+
 #include "stats.h"
 #include "stats_launch.h"
 
@@ -31,6 +33,8 @@ typedef struct ScSlot
 	TimestampTz joined_at;		/* when it last took a rollup back */
 	int64		careful;		/* messages to be read by the executor's way alone */
 	int			last_error;		/* SQLSTATE that the last worker ended by; 0: none */
+	bool		well;			/* its worker has achieved something */
+	volatile sig_atomic_t fate; /* of its worker, see stats_crash.c */
 	pg_atomic_uint32 told;		/* the worker has to read the catalog again */
 	pg_atomic_uint64 end_request;
 	ScUnitInfo	info;
@@ -52,9 +56,6 @@ typedef struct ScWithdrawal
 	int			pid;
 } ScWithdrawal;
 
-/* A worker that has lived for less is suspected when the server crashes. */
-#define SC_YOUNG_MS 5000
-
 /* More databases than this that changed at a time: all are looked at again. */
 #define SC_MAX_CHANGED 64
 
@@ -64,7 +65,6 @@ typedef struct ScShared
 	LWLock	   *live_lock;
 	ConditionVariable moved;	/* a commit, an answer, or the end of a worker */
 
-	int			crashes;		/* see sc_stats_take_crashes() */
 	Latch	   *launcher;		/* NULL: there is none */
 	bool		databases_changed;
 	int			nchanged;		/* > SC_MAX_CHANGED: all databases */
@@ -92,9 +92,20 @@ extern ScSlot *sc_stats_find_locked(Oid db, Oid stream, Oid rollup);
 extern ScSlot *sc_stats_find_or_make_locked(Oid db, Oid stream, Oid rollup);
 extern void sc_stats_down_locked(ScSlot *slot, const char *reason);
 
+extern ScDeaths *sc_stats_deaths_locked(const ScUnit *unit);	/* NULL: none */
+extern ScSlot *sc_stats_apart_again_locked(Oid stream, Oid rollup); /* NULL: it was not */
+extern void sc_stats_forget_killed_locked(const ScUnit *unit);
+extern void sc_stats_forgive_locked(Oid db, Oid stream);
+
+/* A worker's: from its start to its leave */
+extern void sc_stats_crash_watch(ScSlot *slot);
+extern void sc_stats_crash_unwatch(void);
+
 /* The number of the start that this process was made for. */
 extern uint64 sc_stats_my_ticket(void);
 
+extern Size sc_stats_deaths_size(int units);
+extern void sc_stats_deaths_startup(int units);
 extern Size sc_stats_live_size(int partitions);
 extern void sc_stats_live_startup(int partitions);
 /* Of a process that ends, or of a database that is gone */

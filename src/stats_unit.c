@@ -36,6 +36,7 @@ detach(int code, Datum arg)
 	mine->life = SC_LIFE_ENDED;
 	mine->latch = NULL;
 	mine->info.pid = 0;
+	sc_stats_crash_unwatch();
 	if (mine->end == SC_END_ASKED)
 		sc_stats_down_locked(mine, "its worker was asked to end");
 	else if (mine->info.state != SC_STATE_DOWN)
@@ -69,6 +70,8 @@ sc_stats_worker_attach(int index, ScUnit *unit)
 		slot->life = SC_LIFE_RUNNING;
 		slot->end = SC_END_FAILURE;
 		slot->latch = &MyProc->procLatch;
+		slot->well = false;
+		sc_stats_crash_watch(slot);
 		slot->info.pid = MyProcPid;
 		slot->info.messages = slot->info.bytes = 0;
 		slot->info.flushes = slot->info.rows_written = 0;
@@ -99,6 +102,15 @@ sc_stats_worker_told(void)
 		pg_atomic_exchange_u32(&mine->told, 0) != 0;
 }
 
+/* What a message of its batch crashes never comes to this. */
+static void
+is_well_locked(void)
+{
+	if (!mine->well)
+		sc_stats_forget_killed_locked(&mine->info.unit);
+	mine->well = true;
+}
+
 void
 sc_stats_worker_state(ScState state, const char *reason)
 {
@@ -113,6 +125,8 @@ sc_stats_worker_state(ScState state, const char *reason)
 		mine->info.since = GetCurrentTimestamp();
 	mine->info.state = state;
 	strlcpy(mine->info.reason, reason, SC_REASON_LEN);
+	if (state == SC_STATE_IDLE)
+		is_well_locked();
 	LWLockRelease(sc_stats_shared->unit_lock);
 }
 
@@ -141,6 +155,7 @@ sc_stats_worker_flushed(int64 messages, int64 bytes, int64 rows)
 	mine->info.bytes += bytes;
 	mine->info.rows_written += rows;
 	mine->info.flushes++;
+	is_well_locked();
 	mine->info.flushed_at = GetCurrentTimestamp();
 	LWLockRelease(sc_stats_shared->unit_lock);
 }
@@ -238,6 +253,23 @@ sc_stats_set_apart(Oid stream, Oid rollup, const char *reason)
 	}
 	LWLockRelease(sc_stats_shared->unit_lock);
 	return slot != NULL;
+}
+
+/*
+ * Its worker has crashed, and the crash made forgotten that it was served
+ * apart: the others are not to crash with it.
+ */
+ScSlot *
+sc_stats_apart_again_locked(Oid stream, Oid rollup)
+{
+	ScUnit		unit = {MyDatabaseId, stream, rollup};
+	ScSlot	   *slot = NULL;
+
+	if (sc_stats_deaths_locked(&unit) != NULL)
+		slot = sc_stats_find_or_make_locked(MyDatabaseId, stream, rollup);
+	if (slot != NULL)
+		slot->apart = true;
+	return slot;
 }
 
 /*

@@ -328,7 +328,7 @@ flush(Worker *w)
 static bool
 may_join(const Worker *w)
 {
-	if (!OidIsValid(w->unit.rollup))
+	if (!OidIsValid(w->unit.rollup) || !sc_stats_may_join(w->unit.stream))
 		return false;
 	for (int i = 0; i < w->served->npositions; i++)
 		if (!w->served->positions[i].at_end)

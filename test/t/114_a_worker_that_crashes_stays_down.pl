@@ -1,0 +1,230 @@
+# A crash of a worker is one of the whole server.  One that crashes again and
+# again stays down, says why and what to type; the server stays up, and all
+# others go on.  A worker that gets no memory ends by itself, and loses nothing.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StreamCount::Kafka;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
+plan skip_all => 'STREAMCOUNT_POINTS does not name a server with crash points'
+  unless $ENV{STREAMCOUNT_POINTS};
+
+my $kafka = StreamCount::Kafka->new->start;
+my $node = StreamCount::Node->new('crashing', install_path => $ENV{STREAMCOUNT_POINTS});
+$node->init(
+	brokers => $kafka->bootstrap,
+	conf => "restart_after_crash = on\nlog_statement = none\nlog_checkpoints = off\nfsync = off\n"
+	  . "streamcount.flush_interval = 5ms\nmax_locks_per_transaction = 10\nmax_connections = 20\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+my %oid;
+foreach my $name (qw(bad good))
+{
+	$kafka->create_topic($name, 2);
+	$node->create_tweets_stream(name => $name);
+	$node->create_hashtags_rollup(name => "${name}_tags", stream => $name);
+	$oid{$name} = sql("SELECT '$name'::regclass::oid");
+}
+
+# ---------------------------------------------------------------------
+# What the tests have in common
+# ---------------------------------------------------------------------
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+# A server that is restarting answers in a moment.
+sub until_it_answers
+{
+	sleep 0.02 until ($node->try_psql('postgres', 'SELECT 1'))[0] == 0;
+	return;
+}
+
+sub set_up
+{
+	my (%settings) = @_;
+	my $sql = join '', map { "ALTER SYSTEM SET $_ = '$settings{$_}';\n" } sort keys %settings;
+
+	# The crash that it asks for may come before psql has its answer.
+	my ($status, $out, $err) = $node->try_psql('postgres', "${sql}SELECT pg_reload_conf()");
+	die $err if $status == 3;
+	return;
+}
+
+sub produce
+{
+	my ($topic, $n) = @_;
+
+	$kafka->produce_values($topic,
+		[ map { qq({"created_at": "2014-09-21T10:00:00Z", "text": "the #first and #tag$_"}) } 1 .. $n // 20 ], 2);
+	return;
+}
+
+# A worker does not know of the setting the moment that it is made.
+sub strike_at
+{
+	my ($topic, %settings) = @_;
+	my $from = $node->log_size;
+	my $until = time + 60;
+
+	set_up(%settings);
+	while ($node->log_count(qr/LOG:  crash point/, $from) == 0)
+	{
+		die "no worker came to its crash point\n" if time > $until;
+		produce($topic, 2);
+		sleep 0.1;
+	}
+	return;
+}
+
+sub counts_exactly
+{
+	my ($topic, $name, %args) = @_;
+	my $rollup = $args{rollup} // "${topic}_tags";
+
+	produce($topic);
+	$node->wait_for_rollup($kafka, $topic, name => $rollup, timeout => 60);
+	is($node->differences($kafka, $topic, name => $rollup), '', "$name: exact");
+	return;
+}
+
+# It is told, and the statement helps.
+sub is_down
+{
+	my ($rollup, $reason, $name) = @_;
+
+	$node->wait_for_sql("SELECT state, reason, statement FROM streamcount.problems WHERE rollup = '$rollup'::regclass",
+		qr/^down\|$reason\|SELECT streamcount\.resume\('$rollup'\)$/, timeout => 60);
+	pass("$name: it stays down, and streamcount.problems says why and what to type");
+	return;
+}
+
+counts_exactly($_, "before, $_") foreach qw(bad good);
+
+# ---------------------------------------------------------------------
+# A worker that aborts, in its own code or librdkafka's
+# ---------------------------------------------------------------------
+
+my $log = $node->log_size;
+strike_at('bad', 'streamcount.crash_point' => 'after_poll abort always', 'streamcount.crash_worker' => "stream $oid{bad}");
+is_down('bad_tags', 'its worker crashed 5 times within 600 seconds, the last time by signal 6: .*', 'K33: it aborts at each start');
+is($node->log_count(qr/was terminated by signal 6/, $log), 5, 'K33: the server has crashed so often and no more');
+counts_exactly('good', 'K33: the other stream goes on');
+my ($status, $out, $err) = $node->psql('postgres', "SELECT streamcount.wait('bad_tags')");
+like($err, qr/cannot wait for rollup public.bad_tags: it is down\n.*its worker crashed 5 times/, 'K33: wait() says so at once');
+
+# Only a person lets it start again.
+sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'streamcount launcher'");
+my ($worker) = $node->pids_of('worker');
+kill 'KILL', $worker;
+$node->wait_for_log(qr/\(PID $worker\) was terminated by signal 9/, $log);
+until_it_answers();
+counts_exactly('good', 'K33: another crash, the other stream');
+is_down('bad_tags', 'its worker crashed 5 times .*', 'K33: after another launcher and another crash');
+is($node->log_count(qr/was terminated by signal 6/, $log), 5, 'K33: and has not been started again');
+set_up('streamcount.crash_point' => '');
+sql(sql("SELECT statement FROM streamcount.problems WHERE rollup = 'bad_tags'::regclass"));
+counts_exactly('bad', 'K33: resumed');
+
+# ---------------------------------------------------------------------
+# A worker that is killed: its own fault only where it has achieved nothing
+# ---------------------------------------------------------------------
+
+set_up('streamcount.crash_limit' => 2);
+foreach my $time (1 .. 3)
+{
+	my $from = $node->log_size;
+
+	strike_at('bad', 'streamcount.crash_point' => 'after_poll kill');
+	$node->wait_for_log(qr/was terminated by signal 9/, $from);
+	until_it_answers();
+	counts_exactly('bad', "P1: killed for the ${time}. time, with commits in between");
+	set_up('streamcount.crash_point' => '');
+}
+
+$log = $node->log_size;
+strike_at('bad', 'streamcount.crash_point' => 'after_tally kill always');
+is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by being killed', 'P20: killed for its memory at each start');
+set_up('streamcount.crash_point' => '');
+sql(q{ALTER FOREIGN TABLE bad OPTIONS (ADD reject_limit '7')});
+counts_exactly('bad', 'P20: its definition was changed, which starts it again');
+
+# Without a limit it is held back for some seconds each time, and goes on.
+$log = $node->log_size;
+strike_at('bad', 'streamcount.crash_limit' => 0, 'streamcount.crash_point' => 'before_commit abort always');
+$node->wait_for_log(qr/WARNING:.*held back for a moment, since its worker crashed 3 times/, $log);
+set_up('streamcount.crash_point' => '');
+until_it_answers();
+set_up('streamcount.crash_point' => '');
+counts_exactly('bad', 'without a limit it is tried again');
+# It has crashed more often than the next limit allows.
+sql("SELECT streamcount.resume('bad')");
+
+# ---------------------------------------------------------------------
+# A rollup that is served apart
+# ---------------------------------------------------------------------
+
+$node->create_hashtags_rollup(name => 'apart_tags', stream => 'good');
+counts_exactly('good', 'one more rollup', rollup => 'apart_tags');
+my $rollup = sql("SELECT 'apart_tags'::regclass::oid");
+set_up('streamcount.crash_limit' => 2, 'streamcount.crash_worker' => "rollup $rollup",
+	'streamcount.crash_point' => 'after_fence abort always');
+my $locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE apart_tags_data IN ACCESS EXCLUSIVE MODE');
+produce('good');
+$node->wait_for_sql("SELECT state FROM streamcount.stat_workers WHERE apart = $rollup", 'blocked', timeout => 60);
+$locker->query_safe('COMMIT');
+eval { $locker->quit };
+is_down('apart_tags', 'its worker crashed 2 times .*', 'a rollup that was served apart crashes');
+counts_exactly('good', 'the others of its stream go on');
+set_up('streamcount.crash_point' => '');
+sql("SELECT streamcount.resume('apart_tags')");
+counts_exactly('good', 'resumed', rollup => 'apart_tags');
+$node->wait_for_sql('SELECT count(apart) FROM streamcount.stat_workers', '0', timeout => 60);
+pass('and it joins the others');
+
+# ---------------------------------------------------------------------
+# No memory
+# ---------------------------------------------------------------------
+
+# Locks that a session holds, all that there is room for
+$log = $node->log_size;
+$locker = $node->background_psql('postgres', on_error_stop => 0);
+$locker->query('SELECT count(pg_advisory_lock(n)) FROM generate_series(1, 1000000) AS n');
+produce('bad');
+$node->wait_for_log(qr/ERROR:  out of shared memory.*?worker" \(PID \d+\) exited with exit code 1/s, $log);
+pass('P20: where there is no shared memory a worker ends by itself');
+eval { $locker->quit };
+counts_exactly('bad', 'P20: when there is some again');
+
+# A worker may have a little more than it has now: PostgreSQL's allocations
+# fail, or librdkafka's, which aborts.
+SKIP:
+{
+	skip 'prlimit is not installed', 2 if system('prlimit --version >/dev/null 2>&1') != 0;
+	my $pid = sql(q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'bad'::regclass});
+	my ($size) = slurp_file("/proc/$pid/status") =~ /^VmSize:\s+(\d+) kB/m;
+
+	$log = $node->log_size;
+	is(system('prlimit', '--pid', $pid, '--as=' . ($size + 1024) * 1024), 0, 'P20: a worker gets a limit of memory');
+	$kafka->produce_values('bad',
+		[ map { my $n = $_; '{"created_at": "2014-09-21T10:00:00Z", "text": "' . join(' ', map { "#tag${n}_$_" } 1 .. 50) . '"}' } 1 .. 20_000 ], 2);
+	$node->wait_for_log(qr/worker" \(PID $pid\) (?:exited with exit code 1|was terminated by signal 6)/, $log);
+	until_it_answers();
+	counts_exactly('bad', 'P20: a worker has run out of memory');
+}
+
+$node->wait_for_sql('SELECT count(*) FROM streamcount.problems', '0');
+pass('nothing needs a person');
+$node->stop('fast');
+$kafka->stop;
+done_testing();
