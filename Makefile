@@ -9,6 +9,7 @@
 #	make figures			what the README says of faults, measured here
 #	make fuzz				any bytes into what reads bytes, FUZZ_SECONDS a target
 #	make rooms				who may include what
+#	make mutants			is it seen when the code is wrong?
 
 MODULE_big = streamcount
 OBJS = \
@@ -202,8 +203,11 @@ fuzz:
 rooms:
 	@test/bin/rooms
 
+mutants:
+	@test/mutants/run
+
 clean: clean-work
 clean-work:
 	rm -rf tmp_check results output_iso regression.diffs regression.out
 
-.PHONY: programs prerequisites test demo bench soak figures fuzz rooms clean-work
+.PHONY: programs prerequisites test demo bench soak figures fuzz rooms mutants clean-work
