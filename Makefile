@@ -15,6 +15,7 @@ MODULE_big = streamcount
 OBJS = \
 	src/aggregate.o \
 	src/arrivals.o \
+	src/arrivals_again.o \
 	src/batch.o \
 	src/catalog.o \
 	src/choose.o \

@@ -165,7 +165,9 @@ COMMENT ON TABLE streamcount.rollup_catalog IS
 	'the three objects of each rollup, and under what it was created';
 
 -- Partition -1 is the sentinel: it holds the state of the rollup as a whole,
--- and a worker leaves a rollup alone that does not have it.
+-- and a worker leaves a rollup alone that does not have it.  last_offset and
+-- last_hash tell the last message that was read (-1: none): in a topic that is
+-- made anew, another one is there.
 CREATE TABLE streamcount.rollup_progress (
 	rollup regclass NOT NULL,
 	partition integer NOT NULL,
@@ -176,6 +178,8 @@ CREATE TABLE streamcount.rollup_progress (
 	filtered bigint NOT NULL DEFAULT 0,
 	rejected bigint NOT NULL DEFAULT 0,
 	rejected_in_row integer NOT NULL DEFAULT 0,
+	last_offset bigint NOT NULL DEFAULT -1,
+	last_hash bigint NOT NULL DEFAULT 0,
 	state text CHECK (state OPERATOR(pg_catalog.=) ANY ('{paused,halted}'::pg_catalog.text[])),
 	reason text,
 	hint text,

@@ -46,7 +46,7 @@ sc_arrivals_assign(ScServed *served, ScSource *source)
 	for (int i = 0; i < served->npositions; i++)
 	{
 		partitions[i] = served->positions[i].partition;
-		offsets[i] = served->positions[i].next;
+		offsets[i] = sc_arrivals_begin(served, &served->positions[i]);
 	}
 	if (served->npositions > 0)
 		sc_source_assign(source, served->npositions, partitions, offsets);
@@ -54,10 +54,11 @@ sc_arrivals_assign(ScServed *served, ScSource *source)
 	pfree(offsets);
 }
 
-void
+bool
 sc_arrivals_events(ScServed *served, ScSource *source)
 {
 	ScEvent		event;
+	bool		lost = false;
 
 	while (sc_source_event(source, &event))
 	{
@@ -67,6 +68,8 @@ sc_arrivals_events(ScServed *served, ScSource *source)
 				ereport(DEBUG1, (errmsg_internal("librdkafka: %s", event.text)));
 				break;
 			case SC_EVENT_DISCONNECTED:
+				lost = true;
+				/* FALLTHROUGH */
 			case SC_EVENT_AUTH_FAILED:
 				sc_report_state(served, SC_STATE_CONNECTING, event.text);
 				break;
@@ -77,11 +80,22 @@ sc_arrivals_events(ScServed *served, ScSource *source)
 								served->stream->topic, event.text)));
 		}
 	}
+	return lost;
 }
 
 /* ---------------------------------------------------------------------
  * Faults of a partition
  * --------------------------------------------------------------------- */
+
+void
+sc_arrivals_halt(const ScTask *task, int32 partition, const char *reason, const char *hint)
+{
+	sc_ledger_halt(task->rollup->relid, partition, reason, hint);
+	ereport(WARNING,
+			(errmsg("partition %d of rollup %s is halted: %s", partition,
+					task->rollup->name, reason),
+			 errhint("%s", hint)));
+}
 
 /* Halt the partition in every rollup that stands from the first offset to before the end. */
 static void
@@ -97,11 +111,7 @@ halt_partition(ScServed *served, int32 partition, int64 first, int64 end,
 
 		if (part == NULL || !part->active || part->next < first || part->next >= end)
 			continue;
-		sc_ledger_halt(task->rollup->relid, partition, reason, hint);
-		ereport(WARNING,
-				(errmsg("partition %d of rollup %s is halted: %s", partition,
-						task->rollup->name, reason),
-				 errhint("%s", hint)));
+		sc_arrivals_halt(task, partition, reason, hint);
 	}
 	sc_unit_start_anew(DEBUG1, "a partition is halted");
 }
@@ -159,7 +169,7 @@ check_ends(ScServed *served)
 
 /* The broker does not have the offset: too old, or beyond the end. */
 static void
-out_of_range(ScServed *served, ScSource *source, const ScPosition *position)
+out_of_range(ScServed *served, ScSource *source, ScPosition *position)
 {
 	const char *error = NULL;
 	int64		oldest,
@@ -181,6 +191,9 @@ out_of_range(ScServed *served, ScSource *source, const ScPosition *position)
 								position->partition, oldest));
 	if (position->next > end)
 		halt_beyond_end(served, position->partition, position->next, end);
+	/* Only the message that was read last has been deleted meanwhile. */
+	if (sc_arrivals_begin(served, position) < oldest)
+		sc_unit_start_anew(DEBUG1, "the message to begin with is gone");
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_ERROR),
 			 errmsg("broker refused offset " INT64_FORMAT " of Kafka topic \"%s\", partition %d",
@@ -210,6 +223,9 @@ sc_arrivals_meet_fault(ScServed *served, ScSource *source)
 
 	switch (served->fault)
 	{
+		case SC_FETCH_MESSAGE:
+			sc_arrivals_halt_others(served, served->fault_partition);
+			break;
 		case SC_FETCH_OUT_OF_RANGE:
 			out_of_range(served, source, position);
 			break;
@@ -252,17 +268,29 @@ take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 	switch (fetch->kind)
 	{
 		case SC_FETCH_MESSAGE:
+			if (fetch->message.offset < position->compare_end &&
+				!sc_arrivals_is_same(served, &fetch->message))
+			{
+				note_fault(served, fetch);
+				return;
+			}
 			/* A broker may send what was asked for before: it is counted already. */
 			if (fetch->message.offset < position->next)
 				return;
+			if (position->at_end &&
+				(position->look_back || sc_arrivals_must_look_back(served, position, now)))
+				return;
 			position->next = fetch->message.offset + 1;
-			position->at_end = false;
+			position->lent = &fetch->message;
+			position->at_end = position->looked_back = false;
 			position->moved_at = now;
 			served->bytes += fetch->message.payload_len;
 			served->way->methods->accept(served->way, &fetch->message);
 			SC_CRASH_POINT("after_tally");
 			break;
 		case SC_FETCH_EOF:
+			if (position->look_back)
+				return;
 			position->end = fetch->message.offset;
 			position->at_end = true;
 			position->next = Max(position->next, position->end);
@@ -299,7 +327,13 @@ sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now, bool *drai
 	while (next_entry < nentries && !served->faulted && !way->full(served->way))
 		take_one(served, &entries[next_entry++], now);
 	if (nentries > 0)
+	{
 		way->end_accepting(served->way);
+		sc_arrivals_note_seen(served);
+	}
+	/* Now that nothing is left of what came before. */
+	if (served->look_back && next_entry == nentries)
+		sc_arrivals_look_back(served, source, false);
 	*drained = next_entry == nentries && nentries < TAKE;
 	if (next_entry == nentries || served->faulted)
 		sc_source_release(source);

@@ -16,8 +16,11 @@
 extern bool sc_arrivals_want_headers(const ScStream *stream);
 extern void sc_arrivals_assign(ScServed *served, ScSource *source);
 
-/* Serve events: they change the state that is shown, and nothing else. */
-extern void sc_arrivals_events(ScServed *served, ScSource *source);
+/*
+ * Serve events: they change the state that is shown, and nothing else.  True
+ * when all brokers were lost.
+ */
+extern bool sc_arrivals_events(ScServed *served, ScSource *source);
 
 /*
  * Take what is there into the unit's way, as far as there is room; how many
@@ -44,5 +47,20 @@ extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int t
 
 /* Raise an ERROR when nothing comes although there is something to come. */
 extern void sc_arrivals_watch(const ScServed *served, TimestampTz now);
+
+/*
+ * Read the last message of partitions again, to compare it: of those where it
+ * is due, or of all that are read to their ends.
+ */
+extern void sc_arrivals_look_back(ScServed *served, ScSource *source, bool all);
+
+/* Between arrivals.c and arrivals_again.c */
+extern void sc_arrivals_halt(const ScTask *task, int32 partition,
+							 const char *reason, const char *hint);
+extern void sc_arrivals_note_seen(ScServed *served);
+extern int64 sc_arrivals_begin(const ScServed *served, ScPosition *position);
+extern bool sc_arrivals_is_same(const ScServed *served, const ScMessage *message);
+extern bool sc_arrivals_must_look_back(ScServed *served, ScPosition *position, TimestampTz now);
+extern void sc_arrivals_halt_others(const ScServed *served, int32 partition);
 
 #endif							/* SC_ARRIVALS_H */

@@ -183,7 +183,8 @@ sc_catalog_merge(Oid aggregate)
 	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) v.relnamespace"
 
 #define PROGRESS_COLUMNS \
-	"SELECT partition, start_offset, next_offset, rejected_in_row, state, cluster" \
+	"SELECT partition, start_offset, next_offset, rejected_in_row, state, cluster," \
+	" last_offset, last_hash" \
 	" FROM streamcount.rollup_progress WHERE rollup OPERATOR(pg_catalog.=) $1 ORDER BY partition"
 
 static Datum
@@ -272,6 +273,11 @@ read_progress(ScRollup *rollup, MemoryContext cx)
 		p->next_offset = DatumGetInt64(field(row, 3, &isnull));
 		p->rejected_in_row = DatumGetInt32(field(row, 4, &isnull));
 		p->cluster = copy_text(row, 6, cx);
+		p->seen.offset = DatumGetInt64(field(row, 7, &isnull));
+		p->seen.hash = DatumGetInt64(field(row, 8, &isnull));
+		/* Offsets that somebody has moved back are to be read again. */
+		if (p->seen.offset >= p->next_offset)
+			p->seen.offset = -1;
 		rollup->nprogress++;
 	}
 	if (!sentinel)

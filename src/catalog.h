@@ -10,6 +10,13 @@
 
 #include "streamcount.h"
 
+/* The last message that was read of a partition: to know it again. */
+typedef struct ScSeen
+{
+	int64		offset;			/* -1: none, or it is not to be looked for */
+	int64		hash;			/* of all that a message has beside headers */
+} ScSeen;
+
 /* One partition of one rollup, as committed. */
 typedef struct ScProgress
 {
@@ -17,6 +24,7 @@ typedef struct ScProgress
 	int64		start_offset;
 	int64		next_offset;
 	int			rejected_in_row;
+	ScSeen		seen;
 	bool		paused;
 	bool		halted;
 	char	   *cluster;

@@ -230,6 +230,7 @@ accept_part(const ScTask *task, ScPart *part)
 {
 	part->next = part->new_next;
 	part->rejected_in_row = part->new_rejected_in_row;
+	part->seen = part->new_seen;
 	if (part->halt_reason == NULL)
 		return;
 	part->active = false;
@@ -316,7 +317,8 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		ScPosition *position = &served->positions[i];
 
 		ends[flush.nends].partition = position->partition;
-		ends[flush.nends++].offset = position->at_end ? position->end : -1;
+		ends[flush.nends].offset = position->at_end ? position->end : -1;
+		ends[flush.nends++].seen = position->seen;
 	}
 	flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
 	set_lock_timeout(LOCK_WAIT);

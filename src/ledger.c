@@ -43,18 +43,20 @@
 	" counted = p.counted OPERATOR(pg_catalog.+) u.counted," \
 	" filtered = p.filtered OPERATOR(pg_catalog.+) u.filtered," \
 	" rejected = p.rejected OPERATOR(pg_catalog.+) u.rejected," \
-	" rejected_in_row = u.in_row, state = u.state, reason = u.reason, hint = u.hint," \
+	" rejected_in_row = u.in_row, last_offset = u.last_offset, last_hash = u.last_hash," \
+	" state = u.state, reason = u.reason, hint = u.hint," \
 	" since = CASE WHEN u.state IS NULL THEN NULL ELSE pg_catalog.now() END" \
 	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)," \
 	"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7)," \
 	"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10)," \
-	"   pg_catalog.unnest($11))" \
-	"  AS u(partition, old, new, counted, filtered, rejected, in_row, state, reason, hint)" \
+	"   pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13))" \
+	"  AS u(partition, old, new, counted, filtered, rejected, in_row, last_offset, last_hash," \
+	"   state, reason, hint)" \
 	" WHERE p.rollup OPERATOR(pg_catalog.=) $1" \
 	"  AND p.partition OPERATOR(pg_catalog.=) u.partition" \
 	"  AND p.next_offset OPERATOR(pg_catalog.=) u.old"
 
-#define ADVANCE_NARGS 11
+#define ADVANCE_NARGS 13
 
 static SPIPlanPtr fence_plan = NULL;
 static SPIPlanPtr advance_plan = NULL;
@@ -154,7 +156,7 @@ static void
 advance(const ScTask *task)
 {
 	static Oid	argtypes[ADVANCE_NARGS] = {OIDOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-		INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
+		INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 	TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	int			moving = count_moving(task);
 	Datum	   *values[ADVANCE_NARGS];
@@ -177,12 +179,14 @@ advance(const ScTask *task)
 		values[5][n] = Int64GetDatum(part->filtered);
 		values[6][n] = Int64GetDatum(part->rejected);
 		values[7][n] = Int32GetDatum(part->new_rejected_in_row);
+		values[8][n] = Int64GetDatum(part->new_seen.offset);
+		values[9][n] = Int64GetDatum(part->new_seen.hash);
 		nulls[n] = part->halt_reason == NULL;
 		if (part->halt_reason)
 		{
-			values[8][n] = CStringGetTextDatum("halted");
-			values[9][n] = CStringGetTextDatum(part->halt_reason);
-			values[10][n] = CStringGetTextDatum(part->halt_hint);
+			values[10][n] = CStringGetTextDatum("halted");
+			values[11][n] = CStringGetTextDatum(part->halt_reason);
+			values[12][n] = CStringGetTextDatum(part->halt_hint);
 		}
 		n++;
 	}
@@ -198,17 +202,29 @@ advance(const ScTask *task)
 		lost_the_fence(task, n);
 }
 
-/* A partition that is read to its end stands there, behind records that are no messages. */
+/*
+ * A partition that is read to its end stands there, behind records that are no
+ * messages.  What was read last is noted where it is behind the task, too: one
+ * that halts before it keeps what it had.
+ */
 static void
-move_to_ends(ScTask *task, const ScEnd *ends, int nends)
+note_end(ScPart *part, const ScEnd *end)
+{
+	if (part->halt_reason == NULL && end->offset > part->new_next)
+		part->new_next = end->offset;
+	part->new_seen = end->seen.offset >= 0 && end->seen.offset < part->new_next ?
+		end->seen : part->seen;
+}
+
+static void
+note_ends(ScTask *task, const ScEnd *ends, int nends)
 {
 	for (int i = 0; i < nends; i++)
 	{
 		ScPart	   *part = sc_task_part(task, ends[i].partition);
 
-		if (part && part->active && part->halt_reason == NULL &&
-			ends[i].offset > part->new_next)
-			part->new_next = ends[i].offset;
+		if (part && part->active)
+			note_end(part, &ends[i]);
 	}
 }
 
@@ -259,7 +275,7 @@ find_moving(ScFlush *flush)
 			continue;
 		flush->current = task;
 		flush->way->methods->judge(flush->way, task);
-		move_to_ends(task, flush->ends, flush->nends);
+		note_ends(task, flush->ends, flush->nends);
 		if (count_moving(task) > 0)
 			moving = lappend(moving, task);
 	}
@@ -411,6 +427,7 @@ sc_ledger_lose(const ScTask *task, int32 partition, int64 end_offset)
 	part.new_next = end_offset;
 	part.counted = part.filtered = part.rejected = 0;
 	part.new_rejected_in_row = part.rejected_in_row;
+	part.new_seen = part.seen;
 	part.halt_reason = part.halt_hint = NULL;
 	one.nparts = 1;
 	one.parts = &part;

@@ -13,11 +13,12 @@
 #include "task.h"
 #include "way.h"
 
-/* Where a partition ends at the moment: a log may end in records that are no messages. */
+/* How far a partition was read. */
 typedef struct ScEnd
 {
 	int32		partition;
-	int64		offset;			/* -1: not reached */
+	int64		offset;			/* its end, where it was reached; else -1 */
+	ScSeen		seen;			/* the last message */
 } ScEnd;
 
 typedef struct ScFlush

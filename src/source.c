@@ -137,6 +137,16 @@ sc_source_fd(ScSource *source)
 	return source->pipe[0];
 }
 
+static rd_kafka_topic_partition_list_t *
+list_partitions(const char *topic, int n, const int32 *partitions, const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+
+	for (int i = 0; i < n; i++)
+		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = offsets[i];
+	return list;
+}
+
 void
 sc_source_assign(ScSource *source, int n, const int32 *partitions,
 				 const int64 *offsets)
@@ -145,17 +155,24 @@ sc_source_assign(ScSource *source, int n, const int32 *partitions,
 	rd_kafka_resp_err_t err;
 
 	Assert(source->assigned == NULL);
-	source->assigned = rd_kafka_topic_partition_list_new(n);
-	for (int i = 0; i < n; i++)
-		rd_kafka_topic_partition_list_add(source->assigned, topic,
-										  partitions[i])->offset = offsets[i];
-
+	source->assigned = list_partitions(topic, n, partitions, offsets);
 	err = rd_kafka_assign(source->rk, source->assigned);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("could not read from Kafka topic \"%s\": %s",
 						topic, rd_kafka_err2str(err))));
+}
+
+/* Not waited for: whatever becomes of it, the offsets of messages tell. */
+void
+sc_source_seek(ScSource *source, int n, const int32 *partitions, const int64 *offsets)
+{
+	rd_kafka_topic_partition_list_t *list =
+		list_partitions(rd_kafka_topic_name(source->topic), n, partitions, offsets);
+
+	rd_kafka_error_destroy(rd_kafka_seek_partitions(source->rk, list, 0));
+	rd_kafka_topic_partition_list_destroy(list);
 }
 
 static void *

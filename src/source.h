@@ -69,6 +69,13 @@ extern void sc_source_assign(ScSource *source, int n,
 							 const int32 *partitions, const int64 *offsets);
 
 /*
+ * Read on from another offset.  What was fetched ahead is dropped; no more
+ * than that is promised, so only go back, and compare offsets.
+ */
+extern void sc_source_seek(ScSource *source, int n,
+						   const int32 *partitions, const int64 *offsets);
+
+/*
  * Take up to max entries that have arrived.  They are valid until
  * sc_source_release().  Returns 0 when there is nothing: only then may the
  * caller sleep on sc_source_fd().

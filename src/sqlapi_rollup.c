@@ -328,7 +328,10 @@ streamcount_resume(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Note what is skipped, then stand behind it; a halt of the partition ends. */
+/*
+ * Note what is skipped, then stand behind it, whatever message is before it; a
+ * halt of the partition ends, also where nothing is skipped.
+ */
 static uint64
 skip_one(const ScRollup *rollup, int32 partition, int64 to_offset)
 {
@@ -345,9 +348,11 @@ skip_one(const ScRollup *rollup, int32 partition, int64 to_offset)
 			  " AND next_offset OPERATOR(pg_catalog.<) $3 FOR UPDATE", 2, types, values);
 	return write_for(rollup,
 					 "UPDATE streamcount.rollup_progress SET next_offset = $3, rejected_in_row = 0,"
-					 " state = NULL, reason = NULL, hint = NULL, since = NULL"
+					 " last_offset = -1, state = NULL, reason = NULL, hint = NULL, since = NULL"
 					 " WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
-					 " AND next_offset OPERATOR(pg_catalog.<) $3", 2, types, values);
+					 " AND (next_offset OPERATOR(pg_catalog.<) $3"
+					 "  OR next_offset OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'halted')",
+					 2, types, values);
 }
 
 Datum

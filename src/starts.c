@@ -110,6 +110,7 @@ begin_partitions(ScServed *served, ScSource *source, ScRollup *rollup,
 		memset(progress, 0, sizeof(ScProgress));
 		progress->partition = partitions[i];
 		progress->start_offset = progress->next_offset = offsets[i];
+		progress->seen.offset = -1;
 	}
 }
 

@@ -19,12 +19,15 @@ typedef struct ScPart
 	bool		active;			/* neither paused nor halted */
 	int64		next;			/* committed next_offset */
 	int			rejected_in_row;	/* committed */
+	ScSeen		seen;			/* committed */
+	int64		other_at;		/* where another message was found than was read; -1 */
 
 	int64		new_next;
 	int64		counted;
 	int64		filtered;
 	int64		rejected;
 	int			new_rejected_in_row;
+	ScSeen		new_seen;
 	int64		tallied_before; /* messages that the tally took before the one judged last */
 	int64		last_ms;		/* Kafka's time of the last message */
 	const char *halt_reason;	/* the flush ends in a halt of the partition */

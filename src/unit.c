@@ -483,6 +483,8 @@ make_parts(ScTask *task, MemoryContext cx)
 		part->active = !progress->halted;
 		part->next = part->new_next = progress->next_offset;
 		part->rejected_in_row = part->new_rejected_in_row = progress->rejected_in_row;
+		part->seen = progress->seen;
+		part->other_at = -1;
 		part->last_ms = -1;
 	}
 }
@@ -559,6 +561,7 @@ set_positions(ScServed *served, int npartitions)
 		position->partition = p;
 		position->next = least;
 		position->end = position->high_watermark = position->low_watermark = -1;
+		position->seen.offset = -1;
 		position->moved_at = GetCurrentTimestamp();
 		served->npositions++;
 	}

@@ -21,6 +21,11 @@ typedef struct ScPosition
 {
 	int32		partition;
 	int64		next;			/* of the next message that is expected */
+	int64		compare_end;	/* messages before this may have been seen before */
+	ScSeen		seen;			/* the last message, of those that are not lent any more */
+	const ScMessage *lent;		/* a later one, of those that are; NULL: none */
+	bool		look_back;		/* it is to be read again before anything is taken */
+	bool		looked_back;	/* it was, since something was taken */
 	int64		end;			/* where the last read to the end stopped; -1 */
 	bool		at_end;			/* nothing has come since */
 	int64		high_watermark; /* -1: not known */
@@ -46,6 +51,7 @@ typedef struct ScServed
 	int			npositions;
 	ScPosition *positions;
 	ScWay	   *way;
+	bool		look_back;		/* some position is to */
 	int64		bytes;			/* of payloads that the way holds */
 	int64		careful;		/* messages left to be read by the executor's way alone */
 	bool		careful_done;

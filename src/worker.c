@@ -287,6 +287,7 @@ ask_around(Worker *w, TimestampTz now)
 	if (npartitions != w->served->topic_partitions)
 		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
 	sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS);
+	sc_arrivals_look_back(w->served, w->source, true);
 	sc_report_progress(w->served, w->end_answered);
 }
 
@@ -381,7 +382,8 @@ turn(Worker *w)
 {
 	TimestampTz now;
 	int			taken;
-	bool		drained;
+	bool		drained,
+				lost;
 
 	serve_interrupts(w);
 	now = GetCurrentTimestamp();
@@ -390,13 +392,14 @@ turn(Worker *w)
 		return false;
 	/* In this order: taking drains the pipe that also tells of events. */
 	taken = sc_arrivals_take(w->served, w->source, now, &drained);
-	sc_arrivals_events(w->served, w->source);
+	lost = sc_arrivals_events(w->served, w->source);
+	if ((w->served->faulted || lost) && sc_arrivals_pending(w->served))
+		flush(w);
 	if (w->served->faulted)
-	{
-		if (sc_arrivals_pending(w->served))
-			flush(w);
 		sc_arrivals_meet_fault(w->served, w->source);
-	}
+	/* Nobody knows what comes back: the next worker compares what it finds. */
+	if (lost)
+		sc_unit_start_anew(DEBUG1, "all brokers were lost");
 	answer_wait(w);
 	if (flush_due(w, now))
 		flush(w);

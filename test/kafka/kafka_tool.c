@@ -7,8 +7,9 @@
  * usage: kafka_tool BROKERS COMMAND ARGUMENTS
  *
  *	ready							wait until the broker answers
- *	create TOPIC PARTITIONS [NAME=VALUE ...]
+ *	create TOPIC PARTITIONS [NAME=VALUE ...]	replicas=1:2: on these brokers
  *	delete TOPIC
+ *	remake TOPIC PARTITIONS			delete, create, and produce from stdin, at once
  *	partitions TOPIC TOTAL			add partitions until there are TOTAL
  *	delete-records TOPIC PARTITION OFFSET	everything before OFFSET
  *	ends TOPIC						print "partition oldest end" lines
@@ -174,8 +175,22 @@ await_partitions(rd_kafka_t *rk, const char *topic, int count)
 	die("%s does not have %d partitions after 30 s", topic, count);
 }
 
+/* Which brokers have it: "1:2:3", the same for all partitions. */
 static void
-create(rd_kafka_t *rk, int nargs, char **args)
+set_replicas(rd_kafka_NewTopic_t *topic, int npartitions, char *list)
+{
+	int32_t		brokers[16];
+	int			n = 0;
+
+	for (char *at = strtok(list, ":"); at != NULL && n < 16; at = strtok(NULL, ":"))
+		brokers[n++] = atoi(at);
+	for (int i = 0; i < npartitions; i++)
+		if (rd_kafka_NewTopic_set_replica_assignment(topic, i, brokers, n, errstr, sizeof(errstr)))
+			die("%s", errstr);
+}
+
+static void
+create_topic(rd_kafka_t *rk, int nargs, char **args)
 {
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
 	rd_kafka_NewTopic_t *topic;
@@ -185,7 +200,7 @@ create(rd_kafka_t *rk, int nargs, char **args)
 
 	if (nargs < 2)
 		die("create needs a topic and a number of partitions");
-	topic = rd_kafka_NewTopic_new(args[0], atoi(args[1]), 1, errstr, sizeof(errstr));
+	topic = rd_kafka_NewTopic_new(args[0], atoi(args[1]), -1, errstr, sizeof(errstr));
 	if (topic == NULL)
 		die("%s", errstr);
 	for (int i = 2; i < nargs; i++)
@@ -195,17 +210,36 @@ create(rd_kafka_t *rk, int nargs, char **args)
 		if (equals == NULL)
 			die("\"%s\" is not NAME=VALUE", args[i]);
 		*equals = '\0';
-		rd_kafka_NewTopic_set_config(topic, args[i], equals + 1);
+		if (strcmp(args[i], "replicas") == 0)
+			set_replicas(topic, atoi(args[1]), equals + 1);
+		else
+			rd_kafka_NewTopic_set_config(topic, args[i], equals + 1);
 	}
-	rd_kafka_CreateTopics(rk, &topic, 1, NULL, queue);
-	event = result_of(queue);
-	results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+	/* On a busy machine a broker's heartbeats come late: it is not there for a while. */
+	for (int i = 0;; i++)
+	{
+		struct timespec pause = {0, 100 * 1000 * 1000};
+
+		rd_kafka_CreateTopics(rk, &topic, 1, NULL, queue);
+		event = result_of(queue);
+		results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &n);
+		if (i == 300 ||
+			rd_kafka_topic_result_error(results[0]) != RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR)
+			break;
+		nanosleep(&pause, NULL);
+	}
 	check_topics(results, n);
+}
+
+static void
+create(rd_kafka_t *rk, int nargs, char **args)
+{
+	create_topic(rk, nargs, args);
 	await_partitions(rk, args[0], atoi(args[1]));
 }
 
 static void
-delete(rd_kafka_t *rk, int nargs, char **args)
+delete_topic(rd_kafka_t *rk, const char *name)
 {
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
 	rd_kafka_DeleteTopic_t *topic;
@@ -213,13 +247,19 @@ delete(rd_kafka_t *rk, int nargs, char **args)
 	size_t		n;
 	const rd_kafka_topic_result_t **results;
 
-	if (nargs != 1)
-		die("delete needs a topic");
-	topic = rd_kafka_DeleteTopic_new(args[0]);
+	topic = rd_kafka_DeleteTopic_new(name);
 	rd_kafka_DeleteTopics(rk, &topic, 1, NULL, queue);
 	event = result_of(queue);
 	results = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &n);
 	check_topics(results, n);
+}
+
+static void
+delete(rd_kafka_t *rk, int nargs, char **args)
+{
+	if (nargs != 1)
+		die("delete needs a topic");
+	delete_topic(rk, args[0]);
 	await_partitions(rk, args[0], -1);
 }
 
@@ -482,6 +522,16 @@ produce(rd_kafka_t *rk, int nargs, char **args)
 		check(rd_kafka_abort_transaction(rk, TIMEOUT_MS));
 }
 
+static void
+remake(rd_kafka_t *rk, int nargs, char **args)
+{
+	if (nargs != 2)
+		die("remake needs a topic and a number of partitions");
+	delete_topic(rk, args[0]);
+	create_topic(rk, nargs, args);
+	produce(rk, 1, args);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -499,6 +549,8 @@ main(int argc, char **argv)
 		create(rk, nargs, args);
 	else if (strcmp(command, "delete") == 0)
 		delete(rk, nargs, args);
+	else if (strcmp(command, "remake") == 0)
+		remake(rk, nargs, args);
 	else if (strcmp(command, "partitions") == 0)
 		partitions(rk, nargs, args);
 	else if (strcmp(command, "delete-records") == 0)

@@ -153,6 +153,16 @@ sub delete_topic
 	return;
 }
 
+# Delete a topic and make it anew, with these messages as of produce_messages(),
+# so quickly that hardly anybody sees it missing.
+sub remake_topic
+{
+	my ($self, $topic, $partitions, $messages) = @_;
+
+	$self->tool(lines($messages), 'remake', $topic, $partitions);
+	return;
+}
+
 # Add partitions until there are so many.
 sub add_partitions
 {
@@ -199,21 +209,27 @@ sub field
 	return $bytes;
 }
 
-# Messages as hashes: partition, timestamp (ms), key, value, headers (a list
-# of names and values).  What is left out is NULL, or the broker's choice.
-# Returns when the broker has all of them.
-sub produce_messages
+sub lines
 {
-	my ($self, $topic, $messages, @transaction) = @_;
-	my $input = join '', map {
+	my ($messages) = @_;
+
+	return join '', map {
 		my $m = $_;
 		join("\t",
 			map({ field($_) } @$m{qw(partition timestamp key value)}),
 			map({ field($_) } @{ $m->{headers} // [] }))
 		  . "\n"
 	} @$messages;
+}
 
-	$self->tool($input, 'produce', $topic, @transaction);
+# Messages as hashes: partition, timestamp (ms), key, value, headers (a list
+# of names and values).  What is left out is NULL, or the broker's choice.
+# Returns when the broker has all of them.
+sub produce_messages
+{
+	my ($self, $topic, $messages, @transaction) = @_;
+
+	$self->tool(lines($messages), 'produce', $topic, @transaction);
 	return;
 }
 

@@ -69,7 +69,7 @@ sub java
 		'-cp', "$StreamCount::Broker::root/test/kafka/target/jars/*");
 }
 
-# new(dir => ..., heap => '128m', config => {'name' => 'value'},
+# new(dir => ..., port => 9092, heap => '128m', config => {'name' => 'value'},
 #	listeners => {'NAME' => 'PROTOCOL'}, format_options => [...])
 # Of further listeners, {listeners}{NAME} of the object is the address.
 sub new
@@ -81,6 +81,7 @@ sub new
 	my $dir = $args{dir} // tempdir('kafka_XXXXXX', TMPDIR => 1, CLEANUP => 1);
 	my @listeners = sort keys %{ $args{listeners} // {} };
 	my ($port, $controller, @ports) = free_ports(2 + @listeners);
+	$port = $args{port} // $port;
 	my %address = map { $listeners[$_] => "127.0.0.1:$ports[$_]" } 0 .. $#listeners;
 	my $advertised = join ',', "PLAINTEXT://127.0.0.1:$port",
 	  map { "$_://$address{$_}" } @listeners;
