@@ -410,7 +410,10 @@ CREATE VIEW streamcount.progress AS
 			WHEN p.state IS NOT NULL THEN p.reason
 			WHEN s.state IS NOT NULL THEN s.reason
 			WHEN u.pid IS NULL THEN COALESCE(streamcount.down_reason(), u.reason)
-			ELSE u.reason
+			WHEN l.state IS NULL
+				OR u.state OPERATOR(pg_catalog.=) ANY ('{connecting,stalled,blocked,restoring}'::pg_catalog.text[])
+				THEN u.reason
+			ELSE l.reason
 		END AS reason,
 		COALESCE(p.hint, s.hint) AS hint,
 		l.last_message_time, l.checked_at
@@ -471,7 +474,7 @@ CREATE VIEW streamcount.rollups AS
 						ORDER BY w.rollup NULLS LAST LIMIT 1) AS u ON true
 			) AS x
 			ORDER BY pg_catalog.array_position(
-				'{halted,down,blocked,stalled,connecting,restoring,paused,catching_up,running,idle}'::pg_catalog.text[],
+				'{halted,down,blocked,stalled,connecting,restoring,paused,waiting,catching_up,running,idle}'::pg_catalog.text[],
 				x.state) LIMIT 1) AS w ON true;
 COMMENT ON VIEW streamcount.rollups IS
 	'the rollups, with the worst state of their partitions';

@@ -400,6 +400,7 @@ sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms)
 		ScPosition *position = &served->positions[i];
 
 		position->asked_end = position->high_watermark = ends[i];
+		position->open_end = sc_source_high_watermark(source, position->partition);
 		position->checked_at = GetCurrentTimestamp();
 	}
 	pfree(ends);

@@ -63,9 +63,9 @@ present_state(const ScPosition *position, TimestampTz now)
 {
 	if (!position->at_end && position->high_watermark > position->next)
 		return SC_STATE_CATCHING_UP;
-	if (TimestampDifferenceExceeds(position->moved_at, now, RUNNING_MS))
-		return SC_STATE_IDLE;
-	return SC_STATE_RUNNING;
+	if (!TimestampDifferenceExceeds(position->moved_at, now, RUNNING_MS))
+		return SC_STATE_RUNNING;
+	return position->at_end && position->open_end > position->next ? SC_STATE_WAITING : SC_STATE_IDLE;
 }
 
 static ScState
@@ -77,6 +77,14 @@ state_of(ScPosition *position, TimestampTz now)
 		position->since = now;
 	position->state = state;
 	return state;
+}
+
+static void
+explain_waiting(const ScPosition *position, char *reason)
+{
+	snprintf(reason, SC_REASON_LEN,
+			 "a transaction is open: messages from offset " INT64_FORMAT " to before " INT64_FORMAT " wait for its end",
+			 position->next, position->open_end);
 }
 
 static void
@@ -97,13 +105,15 @@ put_part(const ScServed *served, const ScTask *task, const ScPart *part,
 	live.checked_at = position ? position->checked_at : 0;
 	live.state = position ? state_of(position, now) : SC_STATE_IDLE;
 	live.since = position ? position->since : now;
+	if (live.state == SC_STATE_WAITING)
+		explain_waiting(position, live.reason);
 	live.end_request = end_request;
 	live.end_offset = position ? position->asked_end : part->next;
 	sc_stats_live_put(&live);
 }
 
 static ScState
-summary(const ScServed *served, TimestampTz now)
+summary(const ScServed *served, TimestampTz now, char *reason)
 {
 	ScState		sum = SC_STATE_IDLE;
 
@@ -115,6 +125,11 @@ summary(const ScServed *served, TimestampTz now)
 			return state;
 		if (state == SC_STATE_RUNNING)
 			sum = state;
+		if (state == SC_STATE_WAITING && sum == SC_STATE_IDLE)
+		{
+			explain_waiting(&served->positions[i], reason);
+			sum = state;
+		}
 	}
 	return sum;
 }
@@ -123,6 +138,8 @@ void
 sc_report_progress(const ScServed *served, uint64 end_request)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	char		reason[SC_REASON_LEN];
+	ScState		sum;
 	ListCell   *lc;
 
 	foreach(lc, served->tasks)
@@ -132,7 +149,8 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 		for (int i = 0; i < task->nparts; i++)
 			put_part(served, task, &task->parts[i], end_request, now);
 	}
-	sc_report_state(served, summary(served, now), "");
+	sum = summary(served, now, reason);
+	sc_report_state(served, sum, sum == SC_STATE_WAITING ? reason : "");
 	reported_at = now;
 	sc_stats_broadcast();
 }

@@ -115,6 +115,12 @@ extern bool sc_source_offsets(ScSource *source, int n, const int32 *partitions,
 							  int64 timestamp_ms, int64 *offsets,
 							  int timeout_ms, const char **error);
 
+/*
+ * Where the partition ends, transactions that are open included, as of the
+ * last message that was fetched or looked for; -1: not known.
+ */
+extern int64 sc_source_high_watermark(ScSource *source, int32 partition);
+
 /* The cluster's id, or NULL when no broker has told it within the time. */
 extern const char *sc_source_cluster_id(ScSource *source, int timeout_ms);
 

@@ -130,6 +130,18 @@ sc_source_offsets(ScSource *source, int n, const int32 *partitions,
 	return ok;
 }
 
+int64
+sc_source_high_watermark(ScSource *source, int32 partition)
+{
+	int64_t		low,
+				high;
+
+	if (rd_kafka_get_watermark_offsets(source->rk, rd_kafka_topic_name(source->topic), partition,
+									   &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return -1;
+	return high;
+}
+
 const char *
 sc_source_cluster_id(ScSource *source, int timeout_ms)
 {

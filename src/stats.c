@@ -106,6 +106,8 @@ sc_state_name(ScState state)
 			return "down";
 		case SC_STATE_IDLE:
 			return "idle";
+		case SC_STATE_WAITING:
+			return "waiting";
 		case SC_STATE_RUNNING:
 			return "running";
 		case SC_STATE_CATCHING_UP:

@@ -561,7 +561,7 @@ set_positions(ScServed *served, int npartitions)
 		position->partition = p;
 		position->next = least;
 		position->end = position->high_watermark = position->low_watermark = -1;
-		position->seen.offset = -1;
+		position->seen.offset = position->open_end = -1;
 		position->moved_at = GetCurrentTimestamp();
 		served->npositions++;
 	}

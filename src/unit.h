@@ -30,6 +30,7 @@ typedef struct ScPosition
 	bool		at_end;			/* nothing has come since */
 	int64		high_watermark; /* -1: not known */
 	int64		low_watermark;	/* -1: not known */
+	int64		open_end;		/* where transactions that are open end; -1: not known */
 	TimestampTz checked_at;		/* when the watermarks were learnt */
 	TimestampTz moved_at;		/* when something last arrived */
 	int64		asked_end;		/* for wait() */

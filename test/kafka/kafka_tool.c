@@ -6,7 +6,8 @@
  *
  * usage: kafka_tool BROKERS COMMAND ARGUMENTS
  *
- *	ready							wait until the broker answers
+ *	ready [BROKERS]					wait until so many brokers (1) are there
+ *	leaders TOPIC					print "partition leader" lines
  *	create TOPIC PARTITIONS [NAME=VALUE ...]	replicas=1:2: on these brokers
  *	delete TOPIC
  *	remake TOPIC PARTITIONS			delete, create, and produce from stdin, at once
@@ -14,7 +15,9 @@
  *	delete-records TOPIC PARTITION OFFSET	everything before OFFSET
  *	ends TOPIC						print "partition oldest end" lines
  *	allow|forbid USER read|describe topic|group NAME	add or remove an ACL
- *	produce TOPIC [commit|abort]	messages from stdin; in one transaction
+ *	produce TOPIC [commit|abort|hang]	messages from stdin; in one transaction,
+ *									which "hang" leaves open
+ *	end-hanging						abort the one that was left open
  *
  * A line of input to produce is what COPY calls text format, so that any
  * bytes can be said: fields separated by tabs, \N for NULL, and \t \n \r \\
@@ -78,7 +81,7 @@ delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 }
 
 static rd_kafka_t *
-producer(const char *brokers, int transactional)
+producer(const char *brokers, int transactional, int hanging)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	rd_kafka_t *rk;
@@ -98,7 +101,8 @@ producer(const char *brokers, int transactional)
 	if (transactional)
 	{
 		snprintf(id, sizeof(id), "kafka_tool-%ld", (long) time(NULL));
-		set(conf, "transactional.id", id);
+		set(conf, "transactional.id", hanging ? "kafka_tool-hanging" : id);
+		set(conf, "transaction.timeout.ms", "600000");
 	}
 	else
 	{
@@ -367,7 +371,7 @@ ends(rd_kafka_t *rk, int nargs, char **args)
 /* A broker answers a little before it may lead partitions; only then is it
  * named in its own answer. */
 static void
-ready(rd_kafka_t *rk)
+ready(rd_kafka_t *rk, int wanted)
 {
 	for (int i = 0; i < TIMEOUT_MS / 20; i++)
 	{
@@ -379,12 +383,29 @@ ready(rd_kafka_t *rk)
 			int			brokers = metadata->broker_cnt;
 
 			rd_kafka_metadata_destroy(metadata);
-			if (brokers > 0)
+			if (brokers >= wanted)
 				return;
 		}
 		nanosleep(&pause, NULL);
 	}
 	die("the broker is not ready");
+}
+
+/* -1: none */
+static void
+leaders(rd_kafka_t *rk, int nargs, char **args)
+{
+	const rd_kafka_metadata_t *metadata;
+	rd_kafka_resp_err_t err;
+
+	if (nargs != 1)
+		die("leaders needs a topic");
+	err = rd_kafka_metadata(rk, 0, rd_kafka_topic_new(rk, args[0], NULL), &metadata, TIMEOUT_MS);
+	if (err)
+		die("%s", rd_kafka_err2str(err));
+	for (int i = 0; i < metadata->topics[0].partition_cnt; i++)
+		printf("%d %d\n", metadata->topics[0].partitions[i].id,
+			   metadata->topics[0].partitions[i].leader);
 }
 
 /* Decode one field in place; *next is where the next one begins, or NULL. */
@@ -518,7 +539,7 @@ produce(rd_kafka_t *rk, int nargs, char **args)
 		exit(1);
 	if (nargs == 2 && strcmp(args[1], "commit") == 0)
 		check(rd_kafka_commit_transaction(rk, TIMEOUT_MS));
-	else if (nargs == 2)
+	else if (nargs == 2 && strcmp(args[1], "hang") != 0)
 		check(rd_kafka_abort_transaction(rk, TIMEOUT_MS));
 }
 
@@ -538,13 +559,17 @@ main(int argc, char **argv)
 	const char *command = argc > 2 ? argv[2] : "";
 	int			nargs = argc - 3;
 	char	  **args = argv + 3;
+	int			hanging;
 	rd_kafka_t *rk;
 
 	if (argc < 3)
 		die("usage: kafka_tool BROKERS COMMAND ARGUMENTS");
-	rk = producer(argv[1], strcmp(command, "produce") == 0 && nargs == 2);
+	hanging = strcmp(command, "end-hanging") == 0 || (nargs == 2 && strcmp(args[1], "hang") == 0);
+	rk = producer(argv[1], hanging || (strcmp(command, "produce") == 0 && nargs == 2), hanging);
 	if (strcmp(command, "ready") == 0)
-		ready(rk);
+		ready(rk, nargs > 0 ? atoi(args[0]) : 1);
+	else if (strcmp(command, "leaders") == 0)
+		leaders(rk, nargs, args);
 	else if (strcmp(command, "create") == 0)
 		create(rk, nargs, args);
 	else if (strcmp(command, "delete") == 0)
@@ -561,6 +586,8 @@ main(int argc, char **argv)
 		change_acl(rk, strcmp(command, "allow") == 0, nargs, args);
 	else if (strcmp(command, "produce") == 0)
 		produce(rk, nargs, args);
+	else if (strcmp(command, "end-hanging") == 0)
+		check(rd_kafka_init_transactions(rk, TIMEOUT_MS));
 	else
 		die("there is no command \"%s\"", command);
 

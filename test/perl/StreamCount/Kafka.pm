@@ -71,6 +71,8 @@ sub java
 
 # new(dir => ..., port => 9092, heap => '128m', config => {'name' => 'value'},
 #	listeners => {'NAME' => 'PROTOCOL'}, format_options => [...])
+# and for one of several, see StreamCount::Cluster: id, controller (its port),
+# cluster (its id), voters ("1@host:port,...").
 # Of further listeners, {listeners}{NAME} of the object is the address.
 sub new
 {
@@ -82,6 +84,7 @@ sub new
 	my @listeners = sort keys %{ $args{listeners} // {} };
 	my ($port, $controller, @ports) = free_ports(2 + @listeners);
 	$port = $args{port} // $port;
+	$controller = $args{controller} // $controller;
 	my %address = map { $listeners[$_] => "127.0.0.1:$ports[$_]" } 0 .. $#listeners;
 	my $advertised = join ',', "PLAINTEXT://127.0.0.1:$port",
 	  map { "$_://$address{$_}" } @listeners;
@@ -92,11 +95,17 @@ sub new
 		log => "$dir/kafka.log",
 		listeners => \%address,
 		format_options => $args{format_options} // [],
+		cluster => $args{cluster},
+		voters => $args{voters},
+		id => $args{id},
+		first => $args{first},
 	}, $class;
 	my %config = (
 		'process.roles' => 'broker,controller',
-		'node.id' => 1,
-		'controller.quorum.bootstrap.servers' => "127.0.0.1:$controller",
+		'node.id' => $args{id} // 1,
+		$args{voters}
+		? ('controller.quorum.voters' => $args{voters})
+		: ('controller.quorum.bootstrap.servers' => "127.0.0.1:$controller"),
 		'controller.listener.names' => 'CONTROLLER',
 		'listeners' => "CONTROLLER://127.0.0.1:$controller,$advertised",
 		'advertised.listeners' => $advertised,
@@ -135,14 +144,31 @@ sub new
 sub format
 {
 	my ($self) = @_;
+	my $id = $self->{cluster} // random_id();
+
+	$self->run_java('kafka.tools.StorageTool', 'format', '-t', $id, '-c',
+		"$self->{dir}/server.properties", $self->{voters} ? () : '--standalone',
+		@{ $self->{format_options} });
+	return;
+}
+
+sub random_id
+{
 	my $id = encode_base64url(pack 'n8', map { int rand 65536 } 1 .. 8);
 
-	# An id that begins with a dash would be taken for an option.
+	# One that begins with a dash would be taken for an option.
 	$id =~ s/^-/A/;
-	my $pid = $self->spawn_java('kafka.tools.StorageTool', 'format', '-t', $id, '-c',
-		"$self->{dir}/server.properties", '--standalone', @{ $self->{format_options} });
+	return $id;
+}
+
+# One of Kafka's own tools; what it says goes to the broker's log.
+sub run_java
+{
+	my ($self, @command) = @_;
+	my $pid = $self->spawn_java(@command);
+
 	waitpid $pid, 0;
-	croak "could not format $self->{dir}:\n" . $self->log_tail if $? != 0;
+	croak "@command:\n" . $self->log_tail if $? != 0;
 	return;
 }
 
@@ -169,18 +195,35 @@ sub log_tail
 sub start
 {
 	my ($self) = @_;
-	my $until = time + 180;
+
+	$self->launch;
+	$self->await;
+	$self->tool(undef, 'ready');
+	return $self;
+}
+
+sub launch
+{
+	my ($self) = @_;
 
 	croak 'the broker runs already' if $self->is_up;
 	$self->{pid} = $self->spawn_java('kafka.Kafka', "$self->{dir}/server.properties");
+	return;
+}
+
+# Until it listens
+sub await
+{
+	my ($self) = @_;
+	my $until = time + 180;
+
 	until (IO::Socket::INET->new(PeerAddr => $self->{bootstrap}, Timeout => 1))
 	{
 		croak "the broker ended at once:\n" . $self->log_tail unless $self->is_up;
 		croak "the broker does not listen after 180 s:\n" . $self->log_tail if time > $until;
 		sleep 0.05;
 	}
-	$self->tool(undef, 'ready');
-	return $self;
+	return;
 }
 
 sub is_up

@@ -1,0 +1,163 @@
+# What a transactional producer has not ended is waited for, and the views say
+# so; nobody else can disturb the reading of a topic: members of the same group,
+# a second server, a copy of the server, or a row of its own that is there twice.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StreamCount::Kafka;
+use StreamCount::Load;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
+
+my $kafka = StreamCount::Kafka->new(dir => PostgreSQL::Test::Utils::tempdir() . '/kafka')->start;
+my $node = StreamCount::Node->new('main');
+$node->init(
+	brokers => $kafka->bootstrap,
+	allows_streaming => 1,
+	conf => "streamcount.metadata_interval = '1s'\nlog_statement = none\nfsync = off\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+
+sub becomes
+{
+	my ($query, $expected, $name) = @_;
+
+	return ok(eval { $node->wait_for_sql($query, $expected, timeout => 90); 1 }, $name) || diag $@;
+}
+
+sub tweets
+{
+	my ($n, $partitions) = @_;
+
+	return [
+		map { {
+			partition => $_ % $partitions,
+			value => qq({"created_at": "2014-09-21T10:00:00Z", "text": "the #first and #tag$_"})
+		} } 1 .. $n
+	];
+}
+
+sub is_exact
+{
+	my ($which, $topic, $rollup, $name) = @_;
+
+	$which->wait_for_rollup($kafka, $topic, name => $rollup, timeout => 90);
+	my $differences = $which->differences($kafka, $topic, name => $rollup);
+	return ok($differences eq '', $name) || diag substr $differences, 0, 2000;
+}
+
+# ---------------------------------------------------------------------
+# Transactions
+# ---------------------------------------------------------------------
+
+$kafka->create_topic('ledger', 2);
+$node->create_tweets_stream(name => 'ledger');
+$node->create_hashtags_rollup(name => 'booked', stream => 'ledger');
+foreach my $i (1 .. 4)
+{
+	$kafka->produce_messages('ledger', tweets(20, 2), $i % 2 ? 'commit' : 'abort');
+}
+is_exact($node, 'ledger', 'booked', 'K14: committed and aborted transactions in turn: exact');
+is($node->safe_psql('postgres', q{SELECT mentions FROM booked WHERE hashtag = '#first' AND "interval" = 'ALL'}),
+	'40', 'K14: what was aborted is not counted');
+is($node->safe_psql('postgres', q{SELECT sum(next_offset), sum(counted), sum(lag) FROM streamcount.progress}),
+	'88|40|0', 'K14: control records are read over, and are no lag');
+
+$kafka->produce_messages('ledger', tweets(10, 1), 'hang');
+$kafka->produce_messages('ledger', tweets(30, 2));
+becomes(q{SELECT partition, state, reason FROM streamcount.progress ORDER BY partition},
+	"0|waiting|a transaction is open: messages from offset 44 to before 69 wait for its end\n1|idle|",
+	'K15: a partition behind a transaction that hangs is waiting, and says for what');
+is($node->safe_psql('postgres', q{SELECT state, reason ~ '^a transaction is open' FROM streamcount.rollups}),
+	'waiting|t', 'K15: ... the rollup, too');
+is($node->safe_psql('postgres', q{SELECT lag, high_watermark FROM streamcount.progress WHERE partition = 0}),
+	'0|44', 'K15: ... the watchdog looks at what can be read');
+is($node->safe_psql('postgres', q{SELECT next_offset FROM streamcount.progress WHERE partition = 1}), '59',
+	'K15: another partition goes on');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM streamcount.problems}), '0', 'K15: ... which is no problem yet');
+my $started = $node->safe_psql('postgres', 'SELECT started_at FROM streamcount.stat_workers');
+my $until = time + ($ENV{STREAMCOUNT_HANGS_S} // 5);
+sleep 0.5 while time < $until;
+is($node->safe_psql('postgres', 'SELECT started_at FROM streamcount.stat_workers'), $started,
+	'K15: the worker waits, and does not start anew');
+is($node->safe_psql('postgres', q{SELECT streamcount.wait('booked')}), 't', 'K15: wait() waits for what can be read');
+$node->restart;
+becomes(q{SELECT state FROM streamcount.progress WHERE partition = 0}, 'waiting', 'K15: after a restart it is waiting again');
+$kafka->tool(undef, 'end-hanging');
+is_exact($node, 'ledger', 'booked', 'K15: when the transaction is ended it goes on: exact');
+is($node->safe_psql('postgres', q{SELECT mentions FROM booked WHERE hashtag = '#first' AND "interval" = 'ALL'}),
+	'70', 'K15: ... and what was hanging is not counted');
+becomes(q{SELECT DISTINCT state FROM streamcount.progress}, 'idle', 'K15: ... and it is idle');
+
+# ---------------------------------------------------------------------
+# Members of the same group
+# ---------------------------------------------------------------------
+
+$kafka->create_topic('tweets', 4);
+$node->create_tweets_stream;
+$node->create_hashtags_rollup;
+my $load = StreamCount::Load->start($kafka, 'tweets', rate => 300, partitions => 4);
+becomes(q{SELECT sum(next_offset) > 300 FROM streamcount.progress WHERE rollup = 'hashtags'::regclass}, 't',
+	'a load is read');
+my $group = $node->safe_psql('postgres', q{SELECT format('streamcount-%s-%s-%s', system_identifier,
+	(SELECT oid FROM pg_database WHERE datname = current_database()), 'tweets'::regclass::oid)
+	FROM pg_control_system()});
+$started = $node->safe_psql('postgres', q{SELECT started_at FROM streamcount.stat_workers WHERE stream = 'tweets'::regclass});
+open my $nothing, '<', '/dev/null' or die $!;
+open my $unheard, '>', '/dev/null' or die $!;
+my @members;
+foreach (1 .. $ENV{STREAMCOUNT_MEMBERS} // 8)
+{
+	push @members, StreamCount::Broker::spawn($unheard, $unheard, $nothing,
+		'/usr/bin/kcat', '-q', '-b', $kafka->bootstrap, '-G', $group, 'tweets');
+	sleep 0.3;
+}
+my $at = $node->safe_psql('postgres', q{SELECT sum(next_offset) FROM streamcount.progress WHERE rollup = 'hashtags'::regclass});
+becomes(qq{SELECT sum(next_offset) > $at + 900 FROM streamcount.progress WHERE rollup = 'hashtags'::regclass}, 't',
+	'K21: while others join its group and leave it, it goes on');
+is(scalar(grep { StreamCount::Broker::is_running($_) } @members), scalar @members, 'K21: (they were there)');
+StreamCount::Broker::end($_, 'TERM', 10) foreach @members;
+is($node->safe_psql('postgres', q{SELECT started_at FROM streamcount.stat_workers WHERE stream = 'tweets'::regclass}),
+	$started, 'K21: ... in the same worker');
+
+# ---------------------------------------------------------------------
+# A copy of the server: the same system, database and stream, and group
+# ---------------------------------------------------------------------
+
+$node->backup('copy');
+my $copy = StreamCount::Node->new('copy');
+$copy->init_from_backup($node, 'copy');
+$copy->start;
+is($copy->safe_psql('postgres', 'SELECT system_identifier FROM pg_control_system()'),
+	$node->safe_psql('postgres', 'SELECT system_identifier FROM pg_control_system()'), 'a copy of the server runs');
+$load->stop;
+is_exact($node, 'tweets', 'hashtags', 'K23: two servers of the same group: the first one is exact');
+is_exact($copy, 'tweets', 'hashtags', 'K23: ... and so is the second');
+is_exact($node, 'tweets', 'hashtags', 'K21: members of its group have taken nothing from it');
+$copy->stop;
+
+# ---------------------------------------------------------------------
+# A partition twice
+# ---------------------------------------------------------------------
+
+my ($status, $out, $err) = $node->psql('postgres', q{INSERT INTO streamcount.rollup_progress
+	SELECT * FROM streamcount.rollup_progress WHERE rollup = 'hashtags'::regclass AND partition = 0});
+like($err, qr/duplicate key value violates unique constraint/, 'K24: a rollup has a partition once');
+($status, $out, $err) = $node->psql('postgres', q{SELECT streamcount.create_rollup('twice',
+	'SELECT text, count(*) FROM tweets GROUP BY text', '{"0": 1, "0": 2}')});
+$node->wait_for_rollup($kafka, 'tweets', name => 'twice', timeout => 90) if $status == 0;
+ok($status != 0 || $node->safe_psql('postgres', q{SELECT bool_and(counted + filtered + rejected = next_offset - start_offset)
+	FROM streamcount.progress WHERE rollup = 'twice'::regclass}) eq 't',
+	'K24: a start that names a partition twice counts it once') or diag $err;
+
+$node->stop;
+done_testing();
