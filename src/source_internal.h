@@ -42,7 +42,7 @@ struct ScSource
 
 	bool		has_note;		/* an error that belongs to no partition */
 	char		note[SC_SOURCE_TEXT];
-	char		trouble[SC_SOURCE_TEXT];	/* the last connection that failed */
+	char		trouble[SC_SOURCE_TEXT];	/* the last connection that failed, since an answer */
 	char		error[SC_SOURCE_TEXT];
 	char	   *cluster_id;
 };

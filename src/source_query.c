@@ -49,9 +49,11 @@ sc_source_partitions(ScSource *source, int *npartitions, int timeout_ms,
 	err = rd_kafka_metadata(source->rk, 0, source->topic, &metadata, timeout_ms);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		(void) fail(source, error, rd_kafka_err2str(err));
+		/* "Broker transport failure" alone would not say why. */
+		(void) fail(source, error, source->trouble[0] != '\0' ? source->trouble : rd_kafka_err2str(err));
 		return SC_TOPIC_NO_ANSWER;
 	}
+	source->trouble[0] = '\0';
 	if (metadata->topic_cnt == 1)
 	{
 		answer = answer_of(source, &metadata->topics[0], error);
