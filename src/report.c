@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "report.h"
 
 /* Arrivals within this time make a partition "running". */
@@ -71,7 +72,7 @@ present_state(const ScPosition *position, TimestampTz now)
 static ScState
 state_of(ScPosition *position, TimestampTz now)
 {
-	ScState		state = present_state(position, now);
+	ScState		state = present_state(position, sc_clock_now());
 
 	if (state != position->state || position->since == 0)
 		position->since = now;
@@ -151,6 +152,6 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 	}
 	sum = summary(served, now, reason);
 	sc_report_state(served, sum, sum == SC_STATE_WAITING ? reason : "");
-	reported_at = now;
+	reported_at = sc_clock_now();
 	sc_stats_broadcast();
 }

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "clock.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -137,7 +138,7 @@ check_patience(ScScan *scan, const char *error)
 	drain_events(scan);
 	if (error != NULL && error[0] != '\0' && scan->event[0] == '\0')
 		strlcpy(scan->event, error, sizeof(scan->event));
-	if (TimestampDifferenceExceeds(scan->heard_at, GetCurrentTimestamp(),
+	if (TimestampDifferenceExceeds(scan->heard_at, sc_clock_now(),
 								   ANSWER_TIMEOUT_MS))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
@@ -193,7 +194,7 @@ ask_offsets(ScScan *scan, const int32 *partitions, int64 timestamp_ms, int64 *of
 {
 	const char *error = NULL;
 
-	scan->heard_at = GetCurrentTimestamp();
+	scan->heard_at = sc_clock_now();
 	while (!sc_source_offsets(scan->source, scan->npartitions, partitions,
 							  timestamp_ms, offsets, QUESTION_MS, &error))
 		check_patience(scan, error);
@@ -279,11 +280,11 @@ connect_source(ScScan *scan)
 	scan->source = sc_source_open(scan->stream, want_headers, "streamcount select");
 	MemoryContextSwitchTo(oldcx);
 
-	scan->heard_at = GetCurrentTimestamp();
+	scan->heard_at = sc_clock_now();
 	if (scan->starts == NULL)
 		ask_range(scan);
 	assign(scan);
-	scan->heard_at = GetCurrentTimestamp();
+	scan->heard_at = sc_clock_now();
 }
 
 static void
@@ -413,7 +414,7 @@ next_batch(ScScan *scan)
 				wait_source(scan);
 				continue;
 			}
-			scan->heard_at = GetCurrentTimestamp();
+			scan->heard_at = sc_clock_now();
 			CHECK_FOR_INTERRUPTS();
 		}
 		accept_entries(scan);

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog.h"
+#include "clock.h"
 #include "compat.h"
 #include "guc.h"
 #include "moment.h"
@@ -245,7 +246,7 @@ check_unit(const Waiting *w, TimestampTz started)
 	if (find_unit(w, &info))
 		return;
 	if (info.failures > 1 ||
-		TimestampDifferenceExceeds(started, GetCurrentTimestamp(), START_GRACE_MS))
+		TimestampDifferenceExceeds(started, sc_clock_now(), START_GRACE_MS))
 		cannot_wait(w->rollup, "down", *info.reason ? info.reason : "No worker serves it.");
 }
 
@@ -310,15 +311,17 @@ streamcount_wait(PG_FUNCTION_ARGS)
 	Waiting		w = {.cx = CurrentMemoryContext, .relid = PG_GETARG_OID(0), .nends = -1};
 	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext, "streamcount wait",
 											   ALLOCSET_DEFAULT_SIZES);
-	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz today = GetCurrentTimestamp();
+	TimestampTz started = sc_clock_now();
 	TimestampTz deadline;
 	AclResult	acl = pg_class_aclcheck(w.relid, GetUserId(), ACL_SELECT);
 
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_VIEW, get_rel_name(w.relid));
+	/* How long a month is, is told by the calendar. */
 	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													   TimestampTzGetDatum(started),
-													   PG_GETARG_DATUM(1)));
+													   TimestampTzGetDatum(today),
+													   PG_GETARG_DATUM(1))) - today + started;
 	sc_stats_wait_prepare();
 	for (;;)
 	{
@@ -330,7 +333,7 @@ streamcount_wait(PG_FUNCTION_ARGS)
 		check_unit(&w, started);
 		if (ask_or_look(&w))
 			break;
-		now = GetCurrentTimestamp();
+		now = sc_clock_now();
 		if (now >= deadline)
 			break;
 		sc_stats_wait(Min(TimestampDifferenceMilliseconds(now, deadline) + 1, 500));

@@ -26,6 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "choose.h"
+#include "clock.h"
 #include "identity.h"
 #include "objects.h"
 #include "starts.h"
@@ -562,7 +563,7 @@ set_positions(ScServed *served, int npartitions)
 		position->next = least;
 		position->end = position->high_watermark = position->low_watermark = -1;
 		position->seen.offset = position->open_end = -1;
-		position->moved_at = GetCurrentTimestamp();
+		position->moved_at = sc_clock_now();
 		served->npositions++;
 	}
 }

@@ -32,7 +32,7 @@ typedef struct ScPosition
 	int64		low_watermark;	/* -1: not known */
 	int64		open_end;		/* where transactions that are open end; -1: not known */
 	TimestampTz checked_at;		/* when the watermarks were learnt */
-	TimestampTz moved_at;		/* when something last arrived */
+	TimestampTz moved_at;		/* when something last arrived, by clock.h */
 	int64		asked_end;		/* for wait() */
 	ScState		state;			/* as last shown, and since when */
 	TimestampTz since;

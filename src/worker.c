@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
+#include "clock.h"
 #include "compat.h"
 #include "flush.h"
 #include "guc.h"
@@ -227,7 +228,7 @@ await_topic(Worker *w)
 		ScTopicAnswer answer;
 
 		serve_interrupts(w);
-		recheck(w, GetCurrentTimestamp());
+		recheck(w, sc_clock_now());
 		answer = ask_topic(w, &npartitions, &error);
 		if (answer == SC_TOPIC_FOUND && npartitions > 0)
 			return npartitions;
@@ -301,10 +302,10 @@ flush(Worker *w)
 	ListCell   *lc;
 
 	/* The next one is due an interval after this one began, not after its end. */
-	w->flushed_at = GetCurrentTimestamp();
+	w->flushed_at = sc_clock_now();
 	if (!sc_flush(w->served, &stale))
 		return;
-	w->flush_took = TimestampDifferenceMilliseconds(w->flushed_at, GetCurrentTimestamp());
+	w->flush_took = TimestampDifferenceMilliseconds(w->flushed_at, sc_clock_now());
 	sc_report_progress(w->served, w->end_answered);
 	if (w->served->careful_done ||
 		(w->served->careful > 0 && !sc_arrivals_behind(w->served)))
@@ -386,7 +387,7 @@ turn(Worker *w)
 				lost;
 
 	serve_interrupts(w);
-	now = GetCurrentTimestamp();
+	now = sc_clock_now();
 	recheck(w, now);
 	if (w->source == NULL)
 		return false;
@@ -423,7 +424,7 @@ connect_source(Worker *w)
 	sc_unit_resolve(served, w->source, served->topic_partitions);
 	sc_arrivals_ask_watermarks(served, w->source, QUESTION_MS);
 	sc_arrivals_assign(served, w->source);
-	w->asked_at = GetCurrentTimestamp();
+	w->asked_at = sc_clock_now();
 	sc_report_progress(served, w->end_answered);
 }
 
@@ -437,7 +438,7 @@ run(Worker *w)
 	if (w->served == NULL)
 		finish(w);
 	watch(w->served);
-	w->rechecked_at = w->flushed_at = GetCurrentTimestamp();
+	w->rechecked_at = w->flushed_at = sc_clock_now();
 	w->flush_took = FIRST_FLUSH_TAKES;
 	if (w->served->tasks != NIL)
 		connect_source(w);
@@ -447,7 +448,7 @@ run(Worker *w)
 		sc_stats_worker_state(w->served->restoring ? SC_STATE_RESTORING : SC_STATE_IDLE, "");
 	for (;;)
 		if (!turn(w))
-			sleep_at(w, idle_time(w, GetCurrentTimestamp()));
+			sleep_at(w, idle_time(w, sc_clock_now()));
 }
 
 void
