@@ -198,6 +198,31 @@ stage_points()
 	points=${root}_points$(dirname "$("$pg_config" --bindir)")
 }
 
+# What the tests need of Python's packages, in directories of their own: pgspot,
+# and a newer librdkafka, which one of them brings.  Where they cannot be had,
+# the tests that ask for them say so and skip.
+tools=$work/tools
+fetch_tools()
+{
+	local pip=$tools/python/bin/pip
+
+	[ ! -f "$tools/complete" ] || return 0
+	prepare_work tools
+	echo "fetching pgspot and a newer librdkafka by pip"
+	# By the account that will run them, whose Python may be another one.
+	{
+		as_runner python3 -m venv "$tools/python" &&
+			as_runner timeout 120 "$pip" -q --retries 1 --timeout 15 install pgspot==0.9.4 &&
+			as_runner timeout 120 "$pip" -q --retries 1 --timeout 15 \
+				download --no-deps -d "$tools" confluent-kafka==2.16.1 &&
+			as_runner python3 -m zipfile -e "$tools"/confluent_kafka-*.whl "$tools/wheel" &&
+			mkdir "$tools/librdkafka" &&
+			cp "$tools"/wheel/confluent_kafka.libs/librdkafka-*.so.1 "$tools/librdkafka/librdkafka.so.1" &&
+			rm -rf "$tools"/confluent_kafka-*.whl "$tools/wheel" &&
+			touch "$tools/complete"
+	} >"$work/pip.log" 2>&1 || echo "could not fetch them: see $work/pip.log"
+}
+
 # The jars of the real broker: downloaded once, by whoever started this.
 fetch_jars()
 {
