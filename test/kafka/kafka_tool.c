@@ -14,6 +14,8 @@
  *	partitions TOPIC TOTAL			add partitions until there are TOTAL
  *	delete-records TOPIC PARTITION OFFSET	everything before OFFSET
  *	ends TOPIC						print "partition oldest end" lines
+ *	version							print librdkafka's
+ *	properties						print what librdkafka says of its properties
  *	allow|forbid USER read|describe topic|group NAME	add or remove an ACL
  *	produce TOPIC [commit|abort|hang]	messages from stdin; in one transaction,
  *									which "hang" leaves open
@@ -564,6 +566,13 @@ main(int argc, char **argv)
 
 	if (argc < 3)
 		die("usage: kafka_tool BROKERS COMMAND ARGUMENTS");
+	if (strcmp(command, "version") == 0)
+		return puts(rd_kafka_version_str()) < 0;
+	if (strcmp(command, "properties") == 0)
+	{
+		rd_kafka_conf_properties_show(stdout);
+		return 0;
+	}
 	hanging = strcmp(command, "end-hanging") == 0 || (nargs == 2 && strcmp(args[1], "hang") == 0);
 	rk = producer(argv[1], hanging || (strcmp(command, "produce") == 0 && nargs == 2), hanging);
 	if (strcmp(command, "ready") == 0)

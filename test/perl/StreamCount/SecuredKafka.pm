@@ -117,6 +117,19 @@ sub scram_user
 	  qw(SCRAM-SHA-256 SCRAM-SHA-512);
 }
 
+# Give a user another password for SCRAM-SHA-256: at once.
+sub set_scram_password
+{
+	my ($self, $name, $password) = @_;
+	my $pid = $self->spawn_java('kafka.admin.ConfigCommand', '--bootstrap-server', $self->bootstrap,
+		'--alter', '--entity-type', 'users', '--entity-name', $name,
+		'--add-config', "SCRAM-SHA-256=[password=$password]");
+
+	waitpid $pid, 0;
+	die "could not give $name another password:\n" . $self->log_tail if $? != 0;
+	return;
+}
+
 # host:port of a door
 sub address
 {
