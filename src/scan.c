@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "guc.h"
+#include "identity.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "scan.h"
@@ -393,6 +394,20 @@ accept_entries(ScScan *scan)
 	}
 }
 
+/*
+ * A column's default and a domain's CHECK are code of the stream's owner, and
+ * whoever reads the stream may have more rights.
+ */
+static void
+decode(ScScan *scan)
+{
+	ScIdentity	saved;
+
+	sc_identity_enter_restricted(&saved, scan->stream->owner);
+	sc_batch_decode(scan->batch);
+	sc_identity_leave(&saved);
+}
+
 /* A batch of decoded rows; false at the end of the topic. */
 static bool
 next_batch(ScScan *scan)
@@ -420,7 +435,7 @@ next_batch(ScScan *scan)
 		accept_entries(scan);
 	}
 
-	sc_batch_decode(scan->batch);
+	decode(scan);
 	return true;
 }
 
