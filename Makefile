@@ -60,6 +60,7 @@ OBJS = \
 	src/source_event.o \
 	src/source_fetch.o \
 	src/source_query.o \
+	src/source_verify.o \
 	src/sqlapi_mark.o \
 	src/sqlapi_rollup.o \
 	src/sqlapi_stats.o \

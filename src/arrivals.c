@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
+#include "clock.h"
 #include "crash_point.h"
 #include "ledger.h"
 #include "report.h"
@@ -24,6 +25,8 @@
 #define TAKE 1000
 /* With messages to read and none coming, a new process tries again. */
 #define STALL_MS 60000
+/* Files with keys and certificates are read once in a client's life. */
+#define AUTH_RETRY_MS 30000
 /* A broken batch may be the wire's fault: so many new starts, then a halt. */
 #define CORRUPT_TRIES 3
 
@@ -69,9 +72,12 @@ sc_arrivals_events(ScServed *served, ScSource *source)
 				break;
 			case SC_EVENT_DISCONNECTED:
 				lost = true;
-				/* FALLTHROUGH */
+				sc_report_state(served, SC_STATE_CONNECTING, event.text);
+				break;
 			case SC_EVENT_AUTH_FAILED:
 				sc_report_state(served, SC_STATE_CONNECTING, event.text);
+				if (TimestampDifferenceExceeds(served->loaded_at, sc_clock_now(), AUTH_RETRY_MS))
+					sc_unit_start_anew(DEBUG1, event.text);
 				break;
 			case SC_EVENT_FATAL:
 				ereport(ERROR,
@@ -233,7 +239,6 @@ sc_arrivals_meet_fault(ScServed *served, ScSource *source)
 			corrupt(served, position, served->fault_text);
 			break;
 		case SC_FETCH_TOPIC_MISSING:
-		case SC_FETCH_DENIED:
 			sc_report_state(served, SC_STATE_STALLED, served->fault_text);
 			sc_unit_start_anew(DEBUG1, served->fault_text);
 			break;
@@ -282,7 +287,7 @@ take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 				return;
 			position->next = fetch->message.offset + 1;
 			position->lent = &fetch->message;
-			position->at_end = position->looked_back = false;
+			position->at_end = position->looked_back = position->denied = false;
 			position->moved_at = now;
 			served->bytes += fetch->message.payload_len;
 			served->way->methods->accept(served->way, &fetch->message);
@@ -293,8 +298,14 @@ take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 				return;
 			position->end = fetch->message.offset;
 			position->at_end = true;
+			position->denied = false;
 			position->next = Max(position->next, position->end);
 			position->high_watermark = Max(position->high_watermark, position->end);
+			break;
+		case SC_FETCH_DENIED:
+			/* librdkafka says so once, and asks again and again. */
+			position->denied = true;
+			sc_report_denied(served);
 			break;
 		default:
 			note_fault(served, fetch);
@@ -429,7 +440,7 @@ sc_arrivals_watch(const ScServed *served, TimestampTz now)
 	{
 		const ScPosition *position = &served->positions[i];
 
-		if (position->high_watermark <= position->next ||
+		if (position->high_watermark <= position->next || position->denied ||
 			!TimestampDifferenceExceeds(position->moved_at, now, STALL_MS))
 			continue;
 		ereport(ERROR,

@@ -430,6 +430,20 @@ check_property(DefElem *def, bool secret)
 				 errdetail_internal("%s", reason)));
 }
 
+/* What servers must be told of when they are made, not when they are used */
+static void
+warn_of_mechanism(int n, const ScProperty *properties)
+{
+	const char *mechanism = sc_source_outdated_mechanism(n, properties);
+
+	if (mechanism != NULL)
+		ereport(WARNING,
+				(errmsg("librdkafka %s cannot log in to Kafka 4 by %s",
+						sc_source_library_version(), mechanism),
+				 errdetail("Brokers of that version refuse it with the right password."),
+				 errhint("Use librdkafka 2.6.1 or later, SASL/PLAIN over TLS, or client certificates.")));
+}
+
 static void
 check_properties(List *options, bool secret)
 {
@@ -448,12 +462,15 @@ check_properties(List *options, bool secret)
 	}
 
 	/* a user mapping alone need not make sense */
-	reason = secret ? NULL : sc_source_check_properties(nproperties, properties);
+	if (secret)
+		return;
+	reason = sc_source_check_properties(nproperties, properties);
 	if (reason != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("options do not go together"),
 				 errdetail_internal("%s", reason)));
+	warn_of_mechanism(nproperties, properties);
 }
 
 void

@@ -17,34 +17,38 @@
 #define RUNNING_MS 2000
 
 static ScState last_state = SC_STATE_DOWN;
-static bool last_needs_look = false;
 static TimestampTz reported_at = 0;
-
-static bool
-needs_look(ScState state)
-{
-	return state == SC_STATE_CONNECTING || state == SC_STATE_STALLED;
-}
 
 void
 sc_report_state(const ScServed *served, ScState state, const char *reason)
 {
+	ScState		trouble = sc_stats_worker_trouble();
+
 	sc_stats_worker_state(state, reason);
-	if (needs_look(state) && (!last_needs_look || state != last_state))
+	if (sc_state_needs_look(state) && state != trouble)
 		ereport(LOG,
 				(errmsg("stream %s is %s: %s", served->stream->name, sc_state_name(state), reason),
 				 errhint("It goes on by itself as soon as that has changed.")));
-	else if (!needs_look(state) && last_needs_look)
+	else if (!sc_state_needs_look(state) && trouble != SC_STATE_DOWN)
 		ereport(LOG,
 				(errmsg("stream %s is %s again", served->stream->name, sc_state_name(state))));
-	last_needs_look = needs_look(state);
 	last_state = state;
+}
+
+void
+sc_report_denied(const ScServed *served)
+{
+	char		reason[SC_REASON_LEN];
+
+	snprintf(reason, sizeof(reason), "access to Kafka topic \"%s\" was denied",
+			 served->stream->topic);
+	sc_report_state(served, SC_STATE_STALLED, reason);
 }
 
 bool
 sc_report_in_trouble(void)
 {
-	return last_needs_look;
+	return sc_stats_worker_trouble() != SC_STATE_DOWN;
 }
 
 /*
@@ -113,6 +117,15 @@ put_part(const ScServed *served, const ScTask *task, const ScPart *part,
 	sc_stats_live_put(&live);
 }
 
+static bool
+is_denied(const ScServed *served)
+{
+	for (int i = 0; i < served->npositions; i++)
+		if (served->positions[i].denied)
+			return true;
+	return false;
+}
+
 static ScState
 summary(const ScServed *served, TimestampTz now, char *reason)
 {
@@ -150,8 +163,13 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 		for (int i = 0; i < task->nparts; i++)
 			put_part(served, task, &task->parts[i], end_request, now);
 	}
-	sum = summary(served, now, reason);
-	sc_report_state(served, sum, sum == SC_STATE_WAITING ? reason : "");
+	if (is_denied(served))
+		sc_report_denied(served);
+	else
+	{
+		sum = summary(served, now, reason);
+		sc_report_state(served, sum, sum == SC_STATE_WAITING ? reason : "");
+	}
 	reported_at = sc_clock_now();
 	sc_stats_broadcast();
 }

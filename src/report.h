@@ -15,6 +15,9 @@
 /* One log line for each change into or out of a state that needs a look. */
 extern void sc_report_state(const ScServed *served, ScState state, const char *reason);
 
+/* The state of a unit whose topic the brokers do not let it read. */
+extern void sc_report_denied(const ScServed *served);
+
 /* Is the last state that was reported one that needs a look? */
 extern bool sc_report_in_trouble(void);
 

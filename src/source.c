@@ -96,20 +96,21 @@ open_queues(ScSource *source)
 }
 
 ScSource *
-sc_source_open(const ScStream *stream, bool want_headers, const char *client_id)
+sc_source_try_open(const ScStream *stream, bool want_headers, const char *client_id,
+				   char *reason, size_t size)
 {
 	rd_kafka_conf_t *conf = sc_source_configure(stream, client_id);
 	ScSource   *source = create_source(want_headers);
-	char		reason[SC_SOURCE_TEXT] = "";
 
 	source->full_messages = sc_source_conf_number(conf, "queued.min.messages");
 	source->full_bytes =
 		sc_source_conf_number(conf, "queued.max.messages.kbytes") * 1024;
 
+	reason[0] = '\0';
 	if (!open_pipe(source))
-		strlcpy(reason, strerror(errno), sizeof(reason));
+		strlcpy(reason, strerror(errno), size);
 	else
-		source->rk = start_client(conf, reason, sizeof(reason));
+		source->rk = start_client(conf, reason, size);
 	if (source->rk == NULL)
 		rd_kafka_conf_destroy(conf);
 	else
@@ -117,17 +118,26 @@ sc_source_open(const ScStream *stream, bool want_headers, const char *client_id)
 		open_queues(source);
 		source->topic = rd_kafka_topic_new(source->rk, stream->topic, NULL);
 		if (source->topic == NULL)
-			strlcpy(reason, rd_kafka_err2str(rd_kafka_last_error()), sizeof(reason));
+			strlcpy(reason, rd_kafka_err2str(rd_kafka_last_error()), size);
 	}
+	if (source->topic != NULL)
+		return source;
+	sc_source_close(source);
+	return NULL;
+}
 
-	if (source->topic == NULL)
-	{
-		sc_source_close(source);
+ScSource *
+sc_source_open(const ScStream *stream, bool want_headers, const char *client_id)
+{
+	char		reason[SC_SOURCE_TEXT];
+	ScSource   *source = sc_source_try_open(stream, want_headers, client_id,
+											reason, sizeof(reason));
+
+	if (source == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
 				 errmsg("could not start the Kafka client of stream %s: %s",
 						stream->name, reason)));
-	}
 	return source;
 }
 

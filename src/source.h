@@ -20,7 +20,7 @@ typedef enum ScEventKind
 {
 	SC_EVENT_LOG,				/* a log line of librdkafka's */
 	SC_EVENT_DISCONNECTED,		/* all brokers are down, or cannot be reached */
-	SC_EVENT_AUTH_FAILED,		/* authentication or TLS */
+	SC_EVENT_AUTH_FAILED,		/* authentication or TLS, on either side */
 	SC_EVENT_FATAL				/* the client cannot go on */
 } ScEventKind;
 
@@ -56,6 +56,13 @@ typedef struct ScFetch
  */
 extern ScSource *sc_source_open(const ScStream *stream, bool want_headers,
 								const char *client_id);
+
+/*
+ * The same, but NULL with a reason where the client cannot be started, which
+ * may be the fault of a file that it reads.  Options raise ERROR.
+ */
+extern ScSource *sc_source_try_open(const ScStream *stream, bool want_headers,
+									const char *client_id, char *reason, size_t size);
 
 /*
  * Readable when something may have arrived, message or event; drained by
@@ -142,6 +149,13 @@ extern char *sc_source_check_property(const char *name, const char *value);
 
 /* Do they go together?  With or without those of the user mapping. */
 extern char *sc_source_check_properties(int n, const ScProperty *properties);
+
+/*
+ * The mechanism among these properties by which this librdkafka cannot log in
+ * to brokers of today, or NULL.
+ */
+extern const char *sc_source_outdated_mechanism(int n, const ScProperty *properties);
+extern const char *sc_source_library_version(void);
 
 /* Does it name a file, which the server reads with its own rights? */
 extern bool sc_source_property_is_file(const char *name);

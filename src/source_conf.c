@@ -231,15 +231,16 @@ sc_source_conf_number(const rd_kafka_conf_t *conf, const char *name)
 	return strtoll(get_property(conf, name, buf, sizeof(buf)), NULL, 10);
 }
 
-static bool
-is_given(int n, const ScProperty *properties, const char *name)
+/* NULL where it is not given */
+static const char *
+property_value(int n, const ScProperty *properties, const char *name)
 {
 	for (int i = 0; i < n; i++)
 	{
 		if (strcmp(properties[i].name, name) == 0)
-			return true;
+			return properties[i].value;
 	}
-	return false;
+	return NULL;
 }
 
 /* What librdkafka would refuse only when the client starts, or not at all. */
@@ -253,7 +254,7 @@ check_together(const rd_kafka_conf_t *conf, int n, const ScProperty *properties)
 	if (fetch < sc_source_conf_number(conf, "message.max.bytes"))
 		return psprintf("\"%s\" must be at least " INT64_FORMAT, "fetch.max.bytes",
 						sc_source_conf_number(conf, "message.max.bytes"));
-	if (is_given(n, properties, "receive.message.max.bytes") &&
+	if (property_value(n, properties, "receive.message.max.bytes") != NULL &&
 		sc_source_conf_number(conf, "receive.message.max.bytes") < fetch + 512)
 		return psprintf("\"%s\" must be at least " INT64_FORMAT
 						", which is \"%s\" + 512",
@@ -317,6 +318,31 @@ sc_source_check_properties(int n, const ScProperty *properties)
 }
 
 /*
+ * Until 2.6.1 librdkafka repeats the client's nonce in its last message, which
+ * Kafka 4 refuses as RFC 5802 lets it.
+ */
+#define SCRAM_IS_RIGHT 0x020601ff
+
+const char *
+sc_source_outdated_mechanism(int n, const ScProperty *properties)
+{
+	const char *protocol = property_value(n, properties, "security.protocol");
+	const char *mechanism = property_value(n, properties, "sasl.mechanism");
+
+	if (rd_kafka_version() >= SCRAM_IS_RIGHT || protocol == NULL || mechanism == NULL ||
+		pg_strncasecmp(protocol, "sasl_", 5) != 0 ||
+		pg_strncasecmp(mechanism, "SCRAM-", 6) != 0)
+		return NULL;
+	return mechanism;
+}
+
+const char *
+sc_source_library_version(void)
+{
+	return rd_kafka_version_str();
+}
+
+/*
  * The group's name is never used to join a group; librdkafka only has no
  * consumer queue without one.  It names the database for whoever looks at
  * the brokers' logs, and differs between two servers.
@@ -331,7 +357,7 @@ set_identity(rd_kafka_conf_t *conf, const ScStream *stream, const char *client_i
 			 GetSystemIdentifier(), MyDatabaseId, stream->relid);
 	reason = set_property(conf, "group.id", group);
 	if (reason == NULL &&
-		!is_given(stream->nproperties, stream->properties, "client.id"))
+		property_value(stream->nproperties, stream->properties, "client.id") == NULL)
 		reason = set_property(conf, "client.id", client_id);
 	return reason;
 }
@@ -343,11 +369,12 @@ sc_source_configure(const ScStream *stream, const char *client_id)
 	char	   *reason;
 
 	/*
-	 * No callbacks: they would run on librdkafka's threads, or inside of its
-	 * frames.  Logs and errors are events in a queue that we read.
+	 * No callbacks but one: they would run on librdkafka's threads, or inside
+	 * of its frames.  Logs and errors are events in a queue that we read.
 	 */
 	rd_kafka_conf_set_log_cb(conf, NULL);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR);
+	sc_source_name_causes(conf);
 
 	reason = fill(conf, stream->nproperties, stream->properties);
 	if (reason == NULL)

@@ -38,12 +38,49 @@ elevel_of(int syslog_level)
 	return syslog_level <= 6 ? LOG : DEBUG1;
 }
 
+/* TLS alerts by which a broker refuses a certificate: RFC 8446, 6.2 */
+static bool
+refuses_certificate(const char *text)
+{
+	static const int alerts[] = {41, 42, 43, 44, 45, 46, 48, 116};
+	const char *number = strstr(text, "SSL alert number ");
+
+	for (int i = 0; number != NULL && i < (int) lengthof(alerts); i++)
+	{
+		if (atoi(number + strlen("SSL alert number ")) == alerts[i])
+			return true;
+	}
+	return false;
+}
+
+/*
+ * "broker: what it was about: what went wrong" in fewer words, where there
+ * are any that say more.
+ */
+static void
+explain(const ScSource *source, const char *text, char *out, size_t size)
+{
+	const char *why = NULL;
+	const char *end = strstr(text, ": ");
+
+	if (strstr(text, "certificate verify failed") && source->certificate[0] != '\0')
+		why = source->certificate;
+	else if (refuses_certificate(text))
+		why = "the broker wants another certificate of the client, or any";
+	if (why == NULL || end == NULL)
+		strlcpy(out, text, size);
+	else if (why == source->certificate)
+		snprintf(out, size, "%.*s: %s", (int) (end - text), text, why);
+	else
+		snprintf(out, size, "%.*s: %s: %s", (int) (end - text), text, why, end + 2);
+}
+
 static void
 describe_error(ScSource *source, rd_kafka_event_t *from, ScEvent *event)
 {
 	rd_kafka_resp_err_t err = rd_kafka_event_error(from);
 
-	strlcpy(event->text, rd_kafka_event_error_string(from), sizeof(event->text));
+	explain(source, rd_kafka_event_error_string(from), event->text, sizeof(event->text));
 
 	event->kind = SC_EVENT_LOG;
 	event->elevel = LOG;
@@ -64,8 +101,11 @@ describe_error(ScSource *source, rd_kafka_event_t *from, ScEvent *event)
 		case RD_KAFKA_RESP_ERR__SSL:
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
 			event->kind = SC_EVENT_AUTH_FAILED;
+			strlcpy(source->trouble, event->text, sizeof(source->trouble));
 			break;
 		default:
+			if (refuses_certificate(rd_kafka_event_error_string(from)))
+				event->kind = SC_EVENT_AUTH_FAILED;
 			strlcpy(source->trouble, event->text, sizeof(source->trouble));
 			break;
 	}
@@ -77,6 +117,7 @@ describe(ScSource *source, rd_kafka_event_t *from, ScEvent *event)
 {
 	const char *facility;
 	const char *text;
+	const char *cause;
 	int			level;
 
 	switch (rd_kafka_event_type(from))
@@ -87,6 +128,9 @@ describe(ScSource *source, rd_kafka_event_t *from, ScEvent *event)
 		case RD_KAFKA_EVENT_LOG:
 			if (rd_kafka_event_log(from, &facility, &text, &level) != 0)
 				return false;
+			cause = sc_source_certificate_cause(facility, text);
+			if (cause != NULL)
+				strlcpy(source->certificate, cause, sizeof(source->certificate));
 			event->kind = SC_EVENT_LOG;
 			event->elevel = elevel_of(level);
 			snprintf(event->text, sizeof(event->text), "%s: %s", facility, text);

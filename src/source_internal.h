@@ -43,6 +43,7 @@ struct ScSource
 	bool		has_note;		/* an error that belongs to no partition */
 	char		note[SC_SOURCE_TEXT];
 	char		trouble[SC_SOURCE_TEXT];	/* the last connection that failed, since an answer */
+	char		certificate[SC_SOURCE_TEXT];	/* what was wrong with the last one */
 	char		error[SC_SOURCE_TEXT];
 	char	   *cluster_id;
 };
@@ -51,6 +52,12 @@ struct ScSource
 extern rd_kafka_conf_t *sc_source_configure(const ScStream *stream,
 											const char *client_id);
 extern int64 sc_source_conf_number(const rd_kafka_conf_t *conf, const char *name);
+
+/* Let the client say what is wrong with a broker's certificate. */
+extern void sc_source_name_causes(rd_kafka_conf_t *conf);
+
+/* NULL, or those words, where the log line is one that has them. */
+extern const char *sc_source_certificate_cause(const char *facility, const char *text);
 
 /* Does the error say that the topic, or the partition, is not there? */
 extern bool sc_source_is_missing(rd_kafka_resp_err_t err);

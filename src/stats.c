@@ -125,6 +125,12 @@ sc_state_name(ScState state)
 	return NULL;
 }
 
+bool
+sc_state_needs_look(ScState state)
+{
+	return state == SC_STATE_CONNECTING || state == SC_STATE_STALLED;
+}
+
 uint64
 sc_stats_my_ticket(void)
 {

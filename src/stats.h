@@ -31,6 +31,9 @@ typedef enum ScState
 
 extern const char *sc_state_name(ScState state);
 
+/* Is it one that goes on by itself when the brokers are mended? */
+extern bool sc_state_needs_look(ScState state);
+
 typedef struct ScUnit
 {
 	Oid			db;
@@ -96,6 +99,9 @@ extern bool sc_stats_worker_told(void);	/* "read the catalog again", once */
 extern void sc_stats_worker_state(ScState state, const char *reason);
 /* It ends by an error; false: as the one before it did, and nothing is new. */
 extern bool sc_stats_worker_failed(int sqlstate, const char *reason);
+/* The last such state that needs a look, if no other came after it, be it
+ * of the unit's worker before; else SC_STATE_DOWN. */
+extern ScState sc_stats_worker_trouble(void);
 extern void sc_stats_worker_flushed(int64 messages, int64 bytes, int64 rows);
 /* An end that is no failure: the launcher starts the unit again at once. */
 extern void sc_stats_worker_will_restart(const char *reason);

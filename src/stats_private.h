@@ -35,6 +35,10 @@ typedef struct ScSlot
 	int			last_error;		/* SQLSTATE that the last worker ended by; 0: none */
 	bool		well;			/* its worker has achieved something */
 	volatile sig_atomic_t fate; /* of its worker, see stats_crash.c */
+	/* What troubles the unit, over the lives of its workers */
+	ScState		trouble;		/* SC_STATE_DOWN: nothing */
+	TimestampTz trouble_since;
+	char		trouble_reason[SC_REASON_LEN];
 	pg_atomic_uint32 told;		/* the worker has to read the catalog again */
 	pg_atomic_uint64 end_request;
 	ScUnitInfo	info;

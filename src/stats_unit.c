@@ -79,6 +79,12 @@ sc_stats_worker_attach(int index, ScUnit *unit)
 		slot->info.started_at = slot->info.since = GetCurrentTimestamp();
 		slot->info.state = SC_STATE_CONNECTING;
 		slot->info.reason[0] = '\0';
+		if (slot->trouble != SC_STATE_DOWN)
+		{
+			slot->info.since = slot->trouble_since;
+			slot->info.state = slot->trouble;
+			strlcpy(slot->info.reason, slot->trouble_reason, SC_REASON_LEN);
+		}
 		pg_atomic_write_u32(&slot->told, 0);
 		*unit = slot->info.unit;
 		mine = slot;
@@ -111,6 +117,20 @@ is_well_locked(void)
 	mine->well = true;
 }
 
+static void
+note_trouble_locked(ScState state, const char *reason)
+{
+	if (!sc_state_needs_look(state))
+	{
+		mine->trouble = SC_STATE_DOWN;
+		return;
+	}
+	if (mine->trouble != state)
+		mine->trouble_since = GetCurrentTimestamp();
+	mine->trouble = state;
+	strlcpy(mine->trouble_reason, reason, SC_REASON_LEN);
+}
+
 void
 sc_stats_worker_state(ScState state, const char *reason)
 {
@@ -125,6 +145,7 @@ sc_stats_worker_state(ScState state, const char *reason)
 		mine->info.since = GetCurrentTimestamp();
 	mine->info.state = state;
 	strlcpy(mine->info.reason, reason, SC_REASON_LEN);
+	note_trouble_locked(state, reason);
 	if (state == SC_STATE_IDLE)
 		is_well_locked();
 	LWLockRelease(sc_stats_shared->unit_lock);
@@ -143,6 +164,12 @@ sc_stats_worker_failed(int sqlstate, const char *reason)
 	sc_stats_down_locked(mine, reason);
 	LWLockRelease(sc_stats_shared->unit_lock);
 	return news;
+}
+
+ScState
+sc_stats_worker_trouble(void)
+{
+	return mine == NULL ? SC_STATE_DOWN : mine->trouble;
 }
 
 void

@@ -330,6 +330,7 @@ look(const ScUnit *unit, MemoryContext cx)
 
 	served->unit = *unit;
 	served->cx = cx;
+	served->loaded_at = sc_clock_now();
 	start_reading();
 	if (!exists(unit))
 	{

@@ -28,6 +28,7 @@ typedef struct ScPosition
 	bool		looked_back;	/* it was, since something was taken */
 	int64		end;			/* where the last read to the end stopped; -1 */
 	bool		at_end;			/* nothing has come since */
+	bool		denied;			/* the brokers refuse to give what comes next */
 	int64		high_watermark; /* -1: not known */
 	int64		low_watermark;	/* -1: not known */
 	int64		open_end;		/* where transactions that are open end; -1: not known */
@@ -42,6 +43,7 @@ typedef struct ScServed
 {
 	ScUnit		unit;
 	MemoryContext cx;
+	TimestampTz loaded_at;
 	ScStream   *stream;
 	List	   *rollups;		/* ScRollup: all of the unit's */
 	List	   *tasks;			/* ScTask: those that can be served now */

@@ -47,10 +47,13 @@
 #define QUESTION_MS 200
 /* Between questions that were not answered. */
 #define QUESTION_PAUSE_MS 300
+/* Files with keys and certificates may be mended, and nobody tells. */
+#define CLIENT_PAUSE_MS 5000
 /* So many times missing is missing. */
 #define MISSING 4
-/* So many in a row: the brokers are not there.  One can be lost on a busy day. */
+/* So many in a row over such a time: the brokers are not there. */
 #define UNANSWERED 3
+#define UNANSWERED_MS 3000
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000
 /*
@@ -76,6 +79,7 @@ typedef struct Worker
 	bool		locked;			/* the stream was, when it was last looked at */
 	int			missing;		/* answers that the topic does not exist */
 	int			unanswered;		/* such questions in a row */
+	TimestampTz answered_at;	/* when that began */
 	uint64		end_answered;	/* number of the last question of wait() */
 } Worker;
 
@@ -197,12 +201,12 @@ show_trouble(Worker *w, ScTopicAnswer answer, const char *error)
 			sc_report_state(w->served, SC_STATE_STALLED, reason);
 			break;
 		case SC_TOPIC_DENIED:
-			snprintf(reason, sizeof(reason), "access to Kafka topic \"%s\" was denied", topic);
-			sc_report_state(w->served, SC_STATE_STALLED, reason);
+			sc_report_denied(w->served);
 			break;
 		default:
 			/* A broker that only is silent causes no event. */
-			if (w->unanswered >= UNANSWERED)
+			if (w->unanswered >= UNANSWERED &&
+				TimestampDifferenceExceeds(w->answered_at, sc_clock_now(), UNANSWERED_MS))
 				sc_report_state(w->served, SC_STATE_CONNECTING,
 								error ? error : "no broker answers");
 	}
@@ -214,6 +218,8 @@ ask_topic(Worker *w, int *npartitions, const char **error)
 	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, QUESTION_MS, error);
 
 	w->unanswered = answer == SC_TOPIC_NO_ANSWER ? w->unanswered + 1 : 0;
+	if (w->unanswered <= 1)
+		w->answered_at = sc_clock_now();
 	return answer;
 }
 
@@ -412,13 +418,32 @@ turn(Worker *w)
 	return taken > 0 || !drained;
 }
 
+/* Try until there is a client: it may lack a password, or a file. */
+static ScSource *
+await_client(Worker *w)
+{
+	const ScStream *stream = w->served->stream;
+	char		reason[SC_REASON_LEN];
+
+	for (;;)
+	{
+		ScSource   *source = sc_source_try_open(stream, sc_arrivals_want_headers(stream),
+												"streamcount", reason, sizeof(reason));
+
+		if (source != NULL)
+			return source;
+		sc_report_state(w->served, SC_STATE_CONNECTING, reason);
+		sleep_at(w, CLIENT_PAUSE_MS);
+		recheck(w, sc_clock_now());
+	}
+}
+
 static void
 connect_source(Worker *w)
 {
 	ScServed   *served = w->served;
 
-	w->source = sc_source_open(served->stream, sc_arrivals_want_headers(served->stream),
-							   "streamcount");
+	w->source = await_client(w);
 	AddWaitEventToSet(w->waits, WL_SOCKET_READABLE, sc_source_fd(w->source), NULL, NULL);
 	served->topic_partitions = await_topic(w);
 	sc_unit_resolve(served, w->source, served->topic_partitions);

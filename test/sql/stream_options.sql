@@ -90,6 +90,10 @@ ALTER SERVER w OPTIONS (DROP "bootstrap.servers");
 ALTER SERVER w OPTIONS (SET "bootstrap.servers" 'j:9092');
 ALTER SERVER w OPTIONS (ADD "ssl.ca.location" '/nowhere/ca.pem');
 ALTER FOREIGN DATA WRAPPER streamcount OPTIONS (ADD anything 'x');
+CREATE SERVER v FOREIGN DATA WRAPPER streamcount
+	OPTIONS ("bootstrap.servers" 'h:9092', "security.protocol" 'sasl_plaintext', "sasl.mechanism" 'PLAIN');
+CREATE SERVER v FOREIGN DATA WRAPPER streamcount
+	OPTIONS ("bootstrap.servers" 'h:9092', "security.protocol" 'sasl_ssl', "sasl.mechanism" 'GSSAPI');
 
 -- user mappings
 \set VERBOSITY terse
