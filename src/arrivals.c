@@ -76,7 +76,9 @@ sc_arrivals_events(ScServed *served, ScSource *source)
 				break;
 			case SC_EVENT_AUTH_FAILED:
 				sc_report_state(served, SC_STATE_CONNECTING, event.text);
-				if (TimestampDifferenceExceeds(served->loaded_at, sc_clock_now(), AUTH_RETRY_MS))
+				/* Another broker may have let us in. */
+				if (!sc_arrivals_pending(served) &&
+					TimestampDifferenceExceeds(served->loaded_at, sc_clock_now(), AUTH_RETRY_MS))
 					sc_unit_start_anew(DEBUG1, event.text);
 				break;
 			case SC_EVENT_FATAL:

@@ -194,7 +194,7 @@ unlike($leak, qr/seen/, 'and leaks nothing');
 query('REVOKE SELECT ON words FROM alice');
 say_words('words', 'a', 'd');
 halted_by('made.words', '42501: permission denied');
-is(query('SELECT * FROM made.words ORDER BY 1'), "a|2|2\nb|1|1", 'without SELECT on the stream nothing is counted');
+is(query('SELECT * FROM made.words ORDER BY 1'), "a|2|2\nb|1|1", 'P17: without SELECT on the stream nothing is counted');
 like(as('alice', q{SELECT statement FROM streamcount.problems}), qr/^SELECT streamcount.resume\('made.words'\)$/,
 	'and the owner is told what to do');
 is(as('alice', q{SELECT streamcount.resume('made.words')}), '', 'resume() alone');
