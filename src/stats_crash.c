@@ -40,6 +40,7 @@ static ScDeaths *deaths = NULL; /* shared; under unit_lock */
 
 /* The postmaster's, which outlives the shared memory */
 static ScDeaths *remembered = NULL;
+static int	remembered_used = 0;
 
 /* Of this worker */
 static volatile sig_atomic_t nobodys_fate;
@@ -103,7 +104,7 @@ sc_stats_crash_unwatch(void)
 ScDeaths *
 sc_stats_deaths_locked(const ScUnit *unit)
 {
-	for (int i = 0; i < max_deaths; i++)
+	for (int i = 0; i < sc_stats_shared->ndeaths; i++)
 	{
 		if (deaths[i].n > 0 && deaths[i].unit.db == unit->db &&
 			deaths[i].unit.stream == unit->stream && deaths[i].unit.rollup == unit->rollup)
@@ -131,7 +132,7 @@ sc_stats_forget_killed_locked(const ScUnit *unit)
 void
 sc_stats_forgive_locked(Oid db, Oid stream)
 {
-	for (int i = 0; i < max_deaths; i++)
+	for (int i = 0; i < sc_stats_shared->ndeaths; i++)
 	{
 		if (deaths[i].unit.db == db && (!OidIsValid(stream) || deaths[i].unit.stream == stream))
 			deaths[i].n = 0;
@@ -154,6 +155,7 @@ make_deaths(const ScUnit *unit)
 			deaths[i].deaths[deaths[i].n - 1].at < chosen->deaths[chosen->n - 1].at)
 			chosen = &deaths[i];
 	}
+	sc_stats_shared->ndeaths = Max(sc_stats_shared->ndeaths, (int) (chosen - deaths) + 1);
 	chosen->unit = *unit;
 	chosen->stopped = false;
 	chosen->n = 0;
@@ -189,6 +191,7 @@ look_back(int code, Datum arg)
 			count_death(slot, now);
 	}
 	memcpy(remembered, deaths, sizeof(ScDeaths) * max_deaths);
+	remembered_used = sc_stats_shared->ndeaths;
 }
 
 Size
@@ -207,7 +210,10 @@ sc_stats_deaths_startup(int units)
 	if (remembered == NULL)
 		remembered = MemoryContextAllocZero(TopMemoryContext, sc_stats_deaths_size(units));
 	if (!found)
+	{
 		memcpy(deaths, remembered, sc_stats_deaths_size(units));
+		sc_stats_shared->ndeaths = remembered_used;
+	}
 	if (!IsUnderPostmaster)
 		on_shmem_exit(look_back, (Datum) 0);
 }

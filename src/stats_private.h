@@ -81,6 +81,7 @@ typedef struct ScShared
 	int			nwithdrawals;
 	ScWithdrawal *withdrawals;
 
+	int			ndeaths;		/* places of stats_crash.c that have been used */
 	int			nslots;
 	ScSlot		slots[FLEXIBLE_ARRAY_MEMBER];
 } ScShared;

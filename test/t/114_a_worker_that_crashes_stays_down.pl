@@ -210,15 +210,19 @@ counts_exactly('bad', 'P20: when there is some again');
 # fail, or librdkafka's, which aborts.
 SKIP:
 {
-	skip 'prlimit is not installed', 2 if system('prlimit --version >/dev/null 2>&1') != 0;
+	skip 'prlimit is not installed', 3 if system('prlimit --version >/dev/null 2>&1') != 0;
 	my $pid = sql(q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'bad'::regclass});
 	my ($size) = slurp_file("/proc/$pid/status") =~ /^VmSize:\s+(\d+) kB/m;
 
 	$log = $node->log_size;
 	is(system('prlimit', '--pid', $pid, '--as=' . ($size + 1024) * 1024), 0, 'P20: a worker gets a limit of memory');
 	$kafka->produce_values('bad',
-		[ map { my $n = $_; '{"created_at": "2014-09-21T10:00:00Z", "text": "' . join(' ', map { "#tag${n}_$_" } 1 .. 50) . '"}' } 1 .. 20_000 ], 2);
-	$node->wait_for_log(qr/worker" \(PID $pid\) (?:exited with exit code 1|was terminated by signal 6)/, $log);
+		[ map { my $n = $_; '{"created_at": "2014-09-21T10:00:00Z", "text": "' . join(' ', map { "#tag${n}_$_" } 1 .. 50) . '"}' } 1 .. 1000 ], 2);
+	# PostgreSQL writes into the log what its memory is used for.
+	$node->wait_for_log(qr/^Grand total: .*used$|was terminated by signal 6/m, $log);
+	my $until = time + 60;
+	sleep 0.05 until StreamCount::Node::has_ended($pid) || time > $until;
+	ok(StreamCount::Node::has_ended($pid), 'P20: and ends where that is not enough');
 	until_it_answers();
 	counts_exactly('bad', 'P20: a worker has run out of memory');
 }
