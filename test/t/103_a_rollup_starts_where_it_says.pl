@@ -253,20 +253,20 @@ starts_are('growing_offsets', [1], 'for offsets, too');
 $kafka->add_partitions('growing', 3);
 push @{ $ends{growing} }, 0, 0;
 produce('growing', 4, 0, 1, 2);
-holds('growing_all', 'growing', [ 0, 0, 0 ], 'new partitions are found');
-holds('growing_latest', 'growing', [ 3, 0, 0 ], '... and read from their beginning, whatever the start was');
-holds('growing_offsets', 'growing', [ 1, 0, 0 ], '... and offsets were');
+holds('growing_all', 'growing', [ 0, 0, 0 ], 'K10: new partitions are found');
+holds('growing_latest', 'growing', [ 3, 0, 0 ], 'K10: ... and read from their beginning, whatever the start was');
+holds('growing_offsets', 'growing', [ 1, 0, 0 ], 'K10: ... and offsets were');
 
 create_stream('unborn', 'unborn');
 $node->safe_psql('postgres', creation('unborn_all', 'unborn') . creation('unborn_latest', 'unborn', start => 'latest'));
 ok(eval { $node->wait_for_sql(
 	q{SELECT rollup, state, reason FROM streamcount.rollups WHERE stream = 'unborn'::regclass ORDER BY rollup::text},
 	qq{unborn_all|stalled|Kafka topic "unborn" does not exist\nunborn_latest|stalled|Kafka topic "unborn" does not exist},
-	timeout => 20) }, 'a topic that is missing is told') or diag $@;
+	timeout => 20) }, 'K6: a topic that is missing is told') or diag $@;
 create_topic('unborn', 2);
 produce('unborn', 5, 0, 1);
-holds('unborn_all', 'unborn', [ 0, 0 ], '... and read when it comes');
-holds('unborn_latest', 'unborn', [ 0, 0 ], '... from its beginning, for all of it came later');
+holds('unborn_all', 'unborn', [ 0, 0 ], 'K6: ... and read when it comes');
+holds('unborn_latest', 'unborn', [ 0, 0 ], 'K6: ... from its beginning, for all of it came later');
 
 is($node->safe_psql('postgres', q{
 		SELECT rollup, partition FROM streamcount.progress

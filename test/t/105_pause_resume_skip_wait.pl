@@ -269,17 +269,17 @@ foreach my $stream (qw(leaky drip))
 counts('keeper', [ 0 .. 99 ], 'one has counted all');
 $kafka->delete_records($_, 0, 50) foreach qw(leaky drip);
 sql("SELECT streamcount.resume('loser'), streamcount.resume('forgiver')");
-state_becomes('loser', 0, 'halted', 'messages that are lost halt the partition');
+state_becomes('loser', 0, 'halted', 'K11: messages that are lost halt the partition');
 is(sql(q{SELECT rollup, reason ~ 'offset 10 to before 50 are lost', hint ~ 'skip_to' FROM streamcount.problems}),
-	'loser|t|t', '... for the rollup that has missed them');
+	'loser|t|t', 'K11: ... for the rollup that has missed them');
 produce('leaky', 0, 1);
-counts('keeper', [ 0 .. 100 ], '... and no other');
+counts('keeper', [ 0 .. 100 ], 'K11: ... and no other');
 type_statement('loser', q{SELECT streamcount.skip_to('loser', 0, 50)});
-counts('loser', [ 0 .. 9, 50 .. 100 ], '... and the rest is counted');
-counts('forgiver', [ 0 .. 9, 50 .. 99 ], 'or are skipped, where the stream says so');
+counts('loser', [ 0 .. 9, 50 .. 100 ], 'K11: ... and the rest is counted');
+counts('forgiver', [ 0 .. 9, 50 .. 99 ], 'K11: or are skipped, where the stream says so');
 is(sql(q{SELECT rollup, kind, partition, first_offset, end_offset FROM streamcount.gaps
 		WHERE first_offset = 10 ORDER BY rollup::text}),
-	"forgiver|lost|0|10|50\nloser|skipped|0|10|50", '... and all gaps are noted');
+	"forgiver|lost|0|10|50\nloser|skipped|0|10|50", 'K11: ... and all gaps are noted');
 
 # ---------------------------------------------------------------------
 # drop_rollup

@@ -136,15 +136,15 @@ state_is('hashtags', 'connecting', '\S', 'no broker at the start');
 # ---------------------------------------------------------------------
 
 $kafka->start;
-state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'no topic yet');
-problem_is('hashtags', 'stalled', 'no topic yet');
-others_are_undisturbed('no topic yet');
-stops_at_once('no topic yet');
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'K6: no topic yet');
+problem_is('hashtags', 'stalled', 'K6: no topic yet');
+others_are_undisturbed('K6: no topic yet');
+stops_at_once('K6: no topic yet');
 $node->start;
-state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'no topic at the start');
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'K6: no topic at the start');
 $kafka->create_topic('tweets', 2);
 produce('tweets', 100);
-counts_exactly('hashtags', 'tweets', 'the topic was made');
+counts_exactly('hashtags', 'tweets', 'K6: the topic was made');
 
 # ---------------------------------------------------------------------
 # The broker is killed
@@ -200,28 +200,28 @@ counts_exactly('others', 'staying', 'another stream');
 
 my $counted = $node->safe_psql('postgres', 'SELECT * FROM hashtags ORDER BY 1, 2');
 $kafka->delete_topic('tweets');
-state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'topic deleted');
-problem_is('hashtags', 'stalled', 'topic deleted');
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'K7: topic deleted');
+problem_is('hashtags', 'stalled', 'K7: topic deleted');
 produce('staying', 100);
-counts_exactly('others', 'staying', 'topic deleted, another stream');
-others_are_undisturbed('topic deleted');
-stops_at_once('topic deleted');
+counts_exactly('others', 'staying', 'K7: topic deleted, another stream');
+others_are_undisturbed('K7: topic deleted');
+stops_at_once('K7: topic deleted');
 $node->start;
-state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'topic still deleted');
+state_is('hashtags', 'stalled', 'topic "tweets" does not exist', 'K7: topic still deleted');
 is($node->safe_psql('postgres', 'SELECT * FROM hashtags ORDER BY 1, 2'), $counted,
-	'the counts of a deleted topic stay');
+	'K7: the counts of a deleted topic stay');
 
 # The topic of the same name is another one, and its offsets mean nothing here.
 $kafka->create_topic('tweets', 2);
 produce('tweets', 10);
-state_is('hashtags', 'halted', 'beyond the end', 'topic made anew');
-problem_is('hashtags', 'halted', 'topic made anew');
+state_is('hashtags', 'halted', 'beyond the end', 'K8: topic made anew');
+problem_is('hashtags', 'halted', 'K8: topic made anew');
 is($node->safe_psql('postgres', 'SELECT * FROM hashtags ORDER BY 1, 2'), $counted,
-	'nothing of the other topic is counted');
-stops_at_once('topic made anew');
+	'K8: nothing of the other topic is counted');
+stops_at_once('K8: topic made anew');
 $node->start;
 produce('staying', 100);
-counts_exactly('others', 'staying', 'topic made anew, another stream');
+counts_exactly('others', 'staying', 'K8: topic made anew, another stream');
 
 # ---------------------------------------------------------------------
 
