@@ -74,6 +74,8 @@ sub java
 # and for one of several, see StreamCount::Cluster: id, controller (its port),
 # cluster (its id), voters ("1@host:port,...").
 # Of further listeners, {listeners}{NAME} of the object is the address.
+# With behind => $proxy, a StreamCount::Proxy, there is one more listener, whose
+# address is the proxy's.
 sub new
 {
 	my ($class, %args) = @_;
@@ -132,6 +134,16 @@ sub new
 		'transaction.state.log.num.partitions' => 1,
 		'group.initial.rebalance.delay.ms' => 0,
 		%{ $args{config} // {} });
+
+	if (my $proxy = $args{behind})
+	{
+		my ($hidden) = free_ports(1);
+
+		$proxy->target($hidden);
+		$config{listeners} .= ",PROXIED://127.0.0.1:$hidden";
+		$config{'advertised.listeners'} .= ',PROXIED://' . $proxy->bootstrap;
+		$config{'listener.security.protocol.map'} .= ',PROXIED:PLAINTEXT';
+	}
 
 	make_path($dir);
 	open my $properties, '>', "$dir/server.properties" or croak "$dir: $!";
