@@ -35,7 +35,7 @@ $mock->create_topic('tweets', 2);
 my $node = StreamCount::Node->new('home');
 $node->init(
 	brokers => $mock->bootstrap,
-	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\nmax_wal_senders = 0\n"
+	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\nmax_wal_senders = 0\nmax_prepared_transactions = 1\n"
 	  . "streamcount.metadata_interval = 1s\nstreamcount.max_workers = 4\nmax_worker_processes = 12\n",
 	extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 $node->start;
@@ -188,7 +188,7 @@ sub log_stays_short
 # The states
 # ---------------------------------------------------------------------
 
-my ($load, $locker);
+my $load;
 my @states = (
 	{ name => 'idle', state => '(idle|running)' },
 	{
@@ -220,14 +220,11 @@ my @states = (
 		state => 'blocked',
 		busy => 1,
 		begin => sub {
-			$locker = $node->background_psql('home');
-			$locker->query_safe('BEGIN; LOCK TABLE hashtags_data IN ACCESS EXCLUSIVE MODE');
+			$node->safe_psql('home',
+				q{BEGIN; LOCK TABLE hashtags_data IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'locker'});
 			produce(10);
 		},
-		end => sub {
-			$locker->query_safe('COMMIT');
-			$locker->quit;
-		},
+		end => sub { $node->safe_psql('home', q{COMMIT PREPARED 'locker'}) },
 	},
 	{
 		name => 'halted',

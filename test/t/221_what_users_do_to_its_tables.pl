@@ -87,7 +87,15 @@ sub is_refused
 	return;
 }
 
+# Both are served by one worker.
+sub are_together
+{
+	$node->wait_for_sql('SELECT count(*), count(apart), count(pid) FROM streamcount.stat_workers', '1|0|1');
+	return;
+}
+
 goes_on('at the start');
+are_together();
 
 # ---------------------------------------------------------------------
 # What a steady load costs
@@ -133,7 +141,7 @@ goes_on('P9: it is free again');
 
 # The worker stays on its way from the first to the last of its keys.
 query(q{
-	CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
+	CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NEW; END $$;
 	INSERT INTO hashtags_data VALUES ('#aa', 'ALL', 0), ('#mm', 'ALL', 0), ('#zz', 'ALL', 0)});
 my $counted = query('SELECT ' . position('hashtags'));
 query(q{SELECT streamcount.pause('executed')});
@@ -186,7 +194,7 @@ foreach my $code (qw(40001 55P03 53200 58030))
 }
 query('DROP TRIGGER moody ON hashtags_data');
 is(query(q{SELECT count(*) FROM streamcount.rejects WHERE sqlstate !~ '^22'}), '0', 'P8: none of it rejects a message');
-$node->wait_for_sql('SELECT count(*), count(apart) FROM streamcount.stat_workers', '1|0');
+are_together();
 
 # ---------------------------------------------------------------------
 # What is forbidden halts, and rejects nothing
@@ -328,6 +336,7 @@ $locker->quit;
 # Settings read anew
 # ---------------------------------------------------------------------
 
+are_together();
 $pids = query('SELECT pid FROM streamcount.stat_workers');
 $node->safe_psql('postgres', join ' ', map { 'SELECT pg_reload_conf();' } 1 .. $reloads);
 goes_on("P38: $reloads reloads");
