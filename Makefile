@@ -2,7 +2,8 @@
 #
 #	make, make install		the usual PGXS way; PG_CONFIG=… names another server
 #	make installcheck		tests without Kafka, on the server that is running
-#	make test				installs what is missing, then every test there is
+#	make test				installs what is missing, then every test there is;
+#							SANITIZE=yes, VALGRIND=yes: under such
 #	make demo				the whole thing at work, for half a minute
 #	make bench				how fast it is
 #	make soak				random faults under load: FAULTS=1000 SEED=n
@@ -100,7 +101,7 @@ OBJS = \
 	src/worker.o
 
 # What finds the tokens of JSON: simdjson where it is, or the same in plain C
-# (WITH_SIMDJSON=no).  Between the two, "make clean".
+# (WITH_SIMDJSON=no).  Between the two, "make clean-objects".
 WITH_SIMDJSON ?= $(shell pkg-config --exists simdjson 2>/dev/null && \
 	command -v $(CXX) >/dev/null && echo yes || echo no)
 ifeq ($(WITH_SIMDJSON),yes)
@@ -153,6 +154,15 @@ PG_CPPFLAGS = -DSTREAMCOUNT_VERSION='"$(STREAMCOUNT_VERSION)"' -Wall -Wextra -Wn
 PG_CXXFLAGS = -fno-exceptions -fno-rtti
 SHLIB_LINK = $(RDKAFKA_LIBS) $(SIMDJSON_LIBS)
 
+# SANITIZE=yes: an overrun or undefined behaviour ends the process that does
+# it, with a report.  A server for it is made by "make test SANITIZE=yes".
+ifeq ($(SANITIZE),yes)
+SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+PG_CFLAGS = $(SANITIZERS) -O1 -fno-omit-frame-pointer
+PG_CXXFLAGS += $(SANITIZERS) -O1 -fno-omit-frame-pointer
+SHLIB_LINK += $(SANITIZERS)
+endif
+
 # LLVM bitcode would only serve to inline our functions into jitted
 # expressions, and needs the very clang that built the server.
 ifneq ($(origin with_llvm), command line)
@@ -164,6 +174,9 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifdef PGXS
 include $(PGXS)
 $(OBJS): $(wildcard src/*.h) streamcount.control
+ifeq ($(SANITIZE),yes)
+override CPPFLAGS += -U_FORTIFY_SOURCE
+endif
 else
 all install installcheck:
 	@echo "$(PG_CONFIG) is not there, or its server's headers are not:" >&2
@@ -208,8 +221,11 @@ rooms:
 mutants:
 	@test/mutants/run
 
+clean-objects:
+	rm -f $(OBJS) src/decode_index_*.o streamcount.so
+
 clean: clean-work
 clean-work:
 	rm -rf tmp_check results output_iso regression.diffs regression.out
 
-.PHONY: programs prerequisites test demo bench soak figures fuzz rooms mutants clean-work
+.PHONY: programs prerequisites test demo bench soak figures fuzz rooms mutants clean-objects clean-work

@@ -127,12 +127,43 @@ prepare_work()		# subdirectories to begin anew
 	done
 }
 
+# Who looks at what the server does: SANITIZE=yes or VALGRIND=yes.  Then its
+# program in the copy is this, and what was found is in $work/reports.
+wrap_server()		# program
+{
+	local preload library
+
+	mv "$1" "$1.bare" || exit 1
+	if [ "${SANITIZE:-}" = yes ]; then
+		gcc -shared -fPIC -O1 -o "$work/root/no_translation.so" test/fuzz/no_translation.c ||
+			die "could not build $work/root/no_translation.so"
+		for library in libasan.so libubsan.so; do
+			preload="${preload:-}$(gcc -print-file-name=$library) "
+		done
+		cat >"$1" <<-END
+			#!/bin/bash
+			export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0:quarantine_size_mb=16:log_path=$work/reports/asan
+			export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1:log_path=$work/reports/ubsan
+			export LD_PRELOAD='$preload$work/root/no_translation.so'
+			exec -a "\$0" "\$0.bare" "\$@"
+		END
+	else
+		cat >"$1" <<-END
+			#!/bin/bash
+			exec valgrind --quiet --leak-check=no --num-callers=30 --gen-suppressions=all \\
+				--suppressions=$tree/test/bin/valgrind.supp ${VALGRIND_OPTIONS:-} \\
+				--log-file=$work/reports/valgrind.%p "\$0.bare" "\$@"
+		END
+	fi
+	chmod +x "$1"
+}
+
 # Build, and install into a copy of PostgreSQL's files: PostgreSQL finds its
 # libraries relative to its programs, so the system's own is not touched.
 # Sets pg_config, pgxs and bindir (of the copy).
 stage()
 {
-	local original program pkglibdir sharedir source root=$work/root
+	local original program pkglibdir sharedir source built root=$work/root
 
 	pg_config=$(test/bin/prerequisites pg_config) || die "no PostgreSQL to build against"
 	original=$("$pg_config" --bindir)
@@ -141,12 +172,18 @@ stage()
 	pgxs=$pkglibdir/pgxs
 	bindir=$root$original
 
+	source="$("$pg_config" --version) in $original"
+	built="$source, simdjson ${WITH_SIMDJSON:-as it is}, sanitizers ${SANITIZE:-no}"
+	if [ "$(cat "$work/built" 2>/dev/null)" != "$built" ]; then
+		make -s PG_CONFIG="$pg_config" clean-objects >/dev/null 2>&1
+		echo "$built" >"$work/built"
+	fi
 	if ! make -j2 PG_CONFIG="$pg_config" all programs >"$work/build.log" 2>&1; then
 		grep -E '(error|warning):|undefined reference|\*\*\*' "$work/build.log" | head -n 40 >&2
 		die "could not build: see $work/build.log"
 	fi
 
-	source="$("$pg_config" --version) in $original"
+	source="$source, sanitizers ${SANITIZE:-no}, valgrind ${VALGRIND:-no} ${VALGRIND_OPTIONS:-}"
 	if [ "$(cat "$root/source" 2>/dev/null)" != "$source" ]; then
 		rm -rf "$root"
 		mkdir -p "$bindir" "$root$pkglibdir" "$root$sharedir"
@@ -160,6 +197,7 @@ stage()
 		done
 		cp -a "$pkglibdir/." "$root$pkglibdir/" && cp -a "$sharedir/." "$root$sharedir/" ||
 			die "could not copy PostgreSQL to $root"
+		[ "${SANITIZE:-}${VALGRIND:-}" = '' ] || wrap_server "$bindir/postgres"
 		echo "$source" >"$root/source"
 	fi
 	make -s PG_CONFIG="$pg_config" DESTDIR="$root" install >>"$work/build.log" 2>&1 ||
