@@ -152,7 +152,7 @@ RDKAFKA_LIBS := $(shell pkg-config --libs rdkafka 2>/dev/null || echo -lrdkafka)
 STREAMCOUNT_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" streamcount.control)
 PG_CPPFLAGS = -DSTREAMCOUNT_VERSION='"$(STREAMCOUNT_VERSION)"' -Wall -Wextra -Wno-unused-parameter $(RDKAFKA_CFLAGS)
 PG_CXXFLAGS = -fno-exceptions -fno-rtti
-SHLIB_LINK = $(RDKAFKA_LIBS) $(SIMDJSON_LIBS)
+SHLIB_LINK = $(RDKAFKA_LIBS) $(SIMDJSON_LIBS) -Wl,--version-script=src/exports.map
 
 # SANITIZE=yes: an overrun or undefined behaviour ends the process that does
 # it, with a report.  A server for it is made by "make test SANITIZE=yes".
@@ -174,6 +174,7 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifdef PGXS
 include $(PGXS)
 $(OBJS): $(wildcard src/*.h) streamcount.control
+streamcount.so: src/exports.map
 ifeq ($(SANITIZE),yes)
 override CPPFLAGS += -U_FORTIFY_SOURCE
 endif
