@@ -127,6 +127,16 @@ prepare_work()		# subdirectories to begin anew
 	done
 }
 
+# Those that are there, as options of Valgrind
+suppressions()		# files
+{
+	local file
+
+	for file; do
+		[ ! -f "$file" ] || printf -- '--suppressions=%s ' "$(realpath "$file")"
+	done
+}
+
 # Who looks at what the server does: SANITIZE=yes or VALGRIND=yes.  Then its
 # program in the copy is this, and what was found is in $work/reports.
 wrap_server()		# program
@@ -151,7 +161,7 @@ wrap_server()		# program
 		cat >"$1" <<-END
 			#!/bin/bash
 			exec valgrind --quiet --leak-check=no --num-callers=30 --gen-suppressions=all \\
-				--suppressions=$tree/test/bin/valgrind.supp ${VALGRIND_OPTIONS:-} \\
+				$(suppressions "$original/../valgrind.supp" test/bin/valgrind.supp) ${VALGRIND_OPTIONS:-} \\
 				--log-file=$work/reports/valgrind.%p "\$0.bare" "\$@"
 		END
 	fi
