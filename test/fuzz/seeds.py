@@ -84,6 +84,10 @@ def own_json():
     yield '{"user":{"screen_name":1},"user":[],"entities":{"0":{"text":null}},"list":{"-1":2}}'
     yield "[" * 90 + "]" * 90
     yield '{"":{"":""}}'
+    # buffers grow by twice as much, or else to just what is needed
+    for length in (300, 3000):
+        yield json.dumps({"text": "x" * length, "c": "\u00e9" * length, "user": ["y" * length]})
+        yield '{"n":%s,"quoted":"%s"}' % ("7" * length, "\\n" * length)
 
 
 def own_options():
