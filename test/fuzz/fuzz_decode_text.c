@@ -15,30 +15,33 @@
 
 static const char *const zones[] = {"UTC", "Europe/Berlin", "America/New_York", "Etc/GMT-9"};
 static const Oid words[] = {
-	BOOLOID, INT2OID, INT4OID, INT8OID, FLOAT4OID, FLOAT8OID, NUMERICOID, DATEOID, TEXTOID,
-	VARCHAROID,
+	BOOLOID, INT2OID, INT4OID, INT8OID, FLOAT4OID, FLOAT8OID, DATEOID, TEXTOID, VARCHAROID,
 };
+static const Oid numeric[] = {NUMERICOID};
 static const int32 typmods[] = {-1, 0, 3};
 
 #define NFORMATS (SC_TIME_TWITTER + 1)
 
-/* Words; then for each zone the times of each form, type and typmod */
-static FuzzColumns *readers[1 + lengthof(zones)];
+/*
+ * Words; numeric alone, whose ERROR is a doubt about the payload; then for
+ * each zone the times of each form, type and typmod.
+ */
+static FuzzColumns *readers[2 + lengthof(zones)];
 
 static FuzzColumns *
-create_words(void)
+create_words(const Oid *types, int ntypes)
 {
-	ScColumn   *columns = palloc0(sizeof(ScColumn) * lengthof(words));
+	ScColumn   *columns = palloc0(sizeof(ScColumn) * ntypes);
 
-	for (int i = 0; i < (int) lengthof(words); i++)
+	for (int i = 0; i < ntypes; i++)
 	{
-		columns[i].name = psprintf("type %u", words[i]);
-		columns[i].type = words[i];
-		columns[i].typmod = words[i] == VARCHAROID ? VARHDRSZ + 5 : -1;
+		columns[i].name = psprintf("type %u", types[i]);
+		columns[i].type = types[i];
+		columns[i].typmod = types[i] == VARCHAROID ? VARHDRSZ + 5 : -1;
 		columns[i].kind = SC_COLUMN_PAYLOAD;
 		columns[i].time_zone = pg_tzset("UTC");
 	}
-	return fuzz_columns_create(SC_FORMAT_TEXT, columns, lengthof(words));
+	return fuzz_columns_create(SC_FORMAT_TEXT, columns, ntypes);
 }
 
 static FuzzColumns *
@@ -70,9 +73,10 @@ create_times(const char *zone)
 static void
 start(void)
 {
-	readers[0] = create_words();
+	readers[0] = create_words(words, lengthof(words));
+	readers[1] = create_words(numeric, lengthof(numeric));
 	for (int i = 0; i < (int) lengthof(zones); i++)
-		readers[1 + i] = create_times(zones[i]);
+		readers[2 + i] = create_times(zones[i]);
 }
 
 static void
