@@ -88,26 +88,23 @@ is(open_to_signals($worker), '', 'P41: they block all signals');
 is(names_of_others($postmaster), '', 'P41: the postmaster has no thread but its own');
 is(names_of_others($launcher), '', 'P41: nor has the launcher');
 
-# A session that reads its topic slowly
-my ($in, $out) = ('', '');
-my $session = IPC::Run::start(
-	[ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out, '2>', \my $err,
-	IPC::Run::timeout(180));
-$in .= "SELECT 'pid', pg_backend_pid();\n";
-$session->pump until $out =~ /^pid\|(\d+)$/m;
-my $backend = $1;
+# A session that reads its topic until it is let go on
+my $locker = $node->background_psql('postgres');
+my $session = $node->background_psql('postgres');
+my $backend = $session->query_safe('SELECT pg_backend_pid()');
 is(names_of_others($backend), '', 'P41: a session has none before it reads a topic');
 
 my ($mask) = map { $_->{blocked} } threads_of($backend);
-$in .= "SELECT 'read', count(pg_sleep(0.1)) FROM tweets;\n";
-$session->pump_nb;
+$locker->query_safe('SELECT pg_advisory_lock(1)');
+$session->query_until(qr/begins/,
+	"\\echo begins\nSELECT count(pg_advisory_xact_lock_shared(1)) FROM tweets;\n");
 like(wait_for_threads($backend), qr/rdk:/, 'it has them while it reads one');
 is(open_to_signals($backend), '', 'P41: they block all signals');
-$session->pump until $out =~ /^read\|100$/m;
+$locker->query_safe('SELECT pg_advisory_unlock(1)');
+like($session->query_safe('SELECT 1'), qr/^(?:100\n)?1$/, 'it reads the topic to its end');
 is(names_of_others($backend), '', 'P41: and they are gone when it has read');
 is((threads_of($backend))[0]->{blocked}, $mask, 'P41: the session blocks the signals that it did before');
-$in .= "\\q\n";
-$session->finish;
+$_->quit for $session, $locker;
 
 # What librdkafka could call would run on its threads, or in its frames.
 my @callbacks;
