@@ -116,12 +116,11 @@ unlike($usual, qr/crash.?point/i, 'the one that is installed has not a byte of t
 my $load = StreamCount::Load->start($kafka, 'tweets', rate => $rate, seed => 113);
 $node->wait_for_sql('SELECT ' . position_sql() . " > $rate", 't');
 
-# The row of the failure matrix, and what it is called
 my %fault = (
-	kill => [ 'P1', 'worker killed' ],
-	postmaster => [ 'P26', 'postmaster killed, synchronous_commit off,' ],
-	abort => [ 'P6', 'worker aborted' ],
-	error => [ 'P20', 'no memory' ]);
+	kill => 'P1, P6: worker killed',
+	postmaster => 'P4, P6, P26: postmaster killed, synchronous_commit off,',
+	abort => 'P6: worker aborted',
+	error => 'P20: no memory');
 
 sub strike
 {
@@ -156,10 +155,9 @@ foreach my $round (1 .. $rounds)
 		foreach my $a (0 .. $#actions)
 		{
 			my $rollup = $rollups[ ($round + $p + $a) % 2 ];
-			my ($row, $what) = @{ $fault{ $actions[$a] } };
 
 			strike($points[$p], $actions[$a], $rollup);
-			goes_on_exactly("$row: $what $points[$p]"
+			goes_on_exactly("$fault{ $actions[$a] } $points[$p]"
 				  . ($actions[$a] eq 'error' ? '' : ", that of the $way{$rollup}"));
 			$struck++;
 		}
