@@ -339,7 +339,7 @@ like($patient_err, qr/ERROR:  no answer from Kafka .* within 30 seconds\nDETAIL:
 	'K26: no_tls: so does a SELECT, after a time');
 
 # A server that logs every statement, and what the README says for that
-query('ALTER ROLE CURRENT_USER SET log_statement = all; ALTER ROLE CURRENT_USER SET log_min_duration_statement = 0');
+query(q{ALTER ROLE CURRENT_USER SET log_statement = 'all'; ALTER ROLE CURRENT_USER SET log_min_duration_statement = 0});
 my ($quiet) = slurp_file("$StreamCount::Broker::root/README.md") =~ /^(SET log_statement = none;.*)$/m;
 query(qq{$quiet
 	ALTER USER MAPPING FOR CURRENT_USER SERVER by_password OPTIONS (SET "sasl.password" '$password{alice}');
