@@ -412,6 +412,10 @@ sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms)
 	{
 		ScPosition *position = &served->positions[i];
 
+		if (ends[i] <= position->next)
+			position->behind_at = 0;
+		else if (position->behind_at == 0)
+			position->behind_at = sc_clock_now();
 		position->asked_end = position->high_watermark = ends[i];
 		position->open_end = sc_source_high_watermark(source, position->partition);
 		position->checked_at = GetCurrentTimestamp();
@@ -443,7 +447,7 @@ sc_arrivals_watch(const ScServed *served, TimestampTz now)
 		const ScPosition *position = &served->positions[i];
 
 		if (position->high_watermark <= position->next || position->denied ||
-			!TimestampDifferenceExceeds(position->moved_at, now, STALL_MS))
+			!TimestampDifferenceExceeds(Max(position->moved_at, position->behind_at), now, STALL_MS))
 			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),

@@ -23,6 +23,8 @@
 #define HASHED_BYTES 4096
 /* After such a silence, at the end of a partition, its topic may be another one. */
 #define SILENT_MS 1000
+/* The client's own threads do it, if they get to run. */
+#define SEEK_MS 1000
 
 /*
  * FNV-1a.  It is stored, dumped and restored: it must be the same on every
@@ -165,7 +167,9 @@ sc_arrivals_look_back(ScServed *served, ScSource *source, bool all)
 	{
 		ScPosition *position = &served->positions[i];
 
-		if (!position->look_back && !(all && position->at_end))
+		/* Where something is to come, its first message will ask for it. */
+		if (!position->look_back &&
+			!(all && position->at_end && position->high_watermark <= position->next))
 			continue;
 		offsets[n] = sc_arrivals_begin(served, position);
 		if (offsets[n] < position->next)
@@ -174,8 +178,8 @@ sc_arrivals_look_back(ScServed *served, ScSource *source, bool all)
 		position->looked_back = true;
 	}
 	served->look_back = false;
-	if (n > 0)
-		sc_source_seek(source, n, partitions, offsets);
+	if (n > 0 && !sc_source_seek(source, n, partitions, offsets, SEEK_MS))
+		sc_unit_start_anew(DEBUG1, "the client did not go back to an earlier offset");
 	pfree(partitions);
 	pfree(offsets);
 }

@@ -80,6 +80,7 @@ start_anew(ScTask *task, int nrows)
 		part->new_next = part->next;
 		part->counted = part->filtered = part->rejected = 0;
 		part->new_rejected_in_row = part->rejected_in_row;
+		part->new_seen = part->seen;
 		part->tallied_before = 0;
 		part->last_ms = -1;
 		part->halt_reason = part->halt_hint = NULL;

@@ -174,15 +174,21 @@ sc_source_assign(ScSource *source, int n, const int32 *partitions,
 						topic, rd_kafka_err2str(err))));
 }
 
-/* Not waited for: whatever becomes of it, the offsets of messages tell. */
-void
-sc_source_seek(ScSource *source, int n, const int32 *partitions, const int64 *offsets)
+/* Brokers are not asked: it only takes the client's own threads. */
+bool
+sc_source_seek(ScSource *source, int n, const int32 *partitions, const int64 *offsets,
+			   int timeout_ms)
 {
 	rd_kafka_topic_partition_list_t *list =
 		list_partitions(rd_kafka_topic_name(source->topic), n, partitions, offsets);
+	rd_kafka_error_t *error = rd_kafka_seek_partitions(source->rk, list, timeout_ms);
+	bool		done = error == NULL;
 
-	rd_kafka_error_destroy(rd_kafka_seek_partitions(source->rk, list, 0));
+	for (int i = 0; i < n; i++)
+		done = done && list->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR;
+	rd_kafka_error_destroy(error);
 	rd_kafka_topic_partition_list_destroy(list);
+	return done;
 }
 
 static void *

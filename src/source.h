@@ -76,11 +76,11 @@ extern void sc_source_assign(ScSource *source, int n,
 							 const int32 *partitions, const int64 *offsets);
 
 /*
- * Read on from another offset.  What was fetched ahead is dropped; no more
- * than that is promised, so only go back, and compare offsets.
+ * Read on from other offsets: what was fetched ahead is dropped.  False where
+ * that was not done within the time: then nobody knows what comes next.
  */
-extern void sc_source_seek(ScSource *source, int n,
-						   const int32 *partitions, const int64 *offsets);
+extern bool sc_source_seek(ScSource *source, int n, const int32 *partitions,
+						   const int64 *offsets, int timeout_ms);
 
 /*
  * Take up to max entries that have arrived.  They are valid until

@@ -34,6 +34,7 @@ typedef struct ScPosition
 	int64		open_end;		/* where transactions that are open end; -1: not known */
 	TimestampTz checked_at;		/* when the watermarks were learnt */
 	TimestampTz moved_at;		/* when something last arrived, by clock.h */
+	TimestampTz behind_at;		/* since when there is something to come, by clock.h; 0 */
 	int64		asked_end;		/* for wait() */
 	ScState		state;			/* as last shown, and since when */
 	TimestampTz since;
