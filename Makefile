@@ -37,6 +37,7 @@ OBJS = \
 	src/fdw.o \
 	src/flush.o \
 	src/granularity.o \
+	src/guard.o \
 	src/guc.o \
 	src/identity.o \
 	src/judge.o \
@@ -44,7 +45,9 @@ OBJS = \
 	src/launcher_database.o \
 	src/launcher_unit.o \
 	src/ledger.o \
+	src/ledger_correct.o \
 	src/left_out.o \
+	src/left_out_again.o \
 	src/module.o \
 	src/moment.o \
 	src/moment_quick.o \
@@ -52,9 +55,12 @@ OBJS = \
 	src/option.o \
 	src/option_start.o \
 	src/probe.o \
+	src/refetch.o \
 	src/refuse.o \
 	src/report.o \
+	src/retry.o \
 	src/scan.o \
+	src/scan_ask.o \
 	src/session.o \
 	src/source.o \
 	src/source_conf.o \
@@ -62,7 +68,9 @@ OBJS = \
 	src/source_fetch.o \
 	src/source_query.o \
 	src/source_verify.o \
+	src/spool.o \
 	src/sqlapi_mark.o \
+	src/sqlapi_reject.o \
 	src/sqlapi_rollup.o \
 	src/sqlapi_stats.o \
 	src/sqlapi_token.o \
@@ -127,7 +135,7 @@ DATA = $(wildcard sql/streamcount--*.sql)
 
 # test/sql: REGRESS runs anywhere, REGRESS_PRELOADED needs the library in
 # shared_preload_libraries; the same for test/specs.
-REGRESS = rollup_definition stream_ddl stream_options token which_way window
+REGRESS = rejects rollup_definition stream_ddl stream_options token which_way window
 REGRESS_PRELOADED =
 REGRESS_OPTS = --inputdir=test --load-extension=streamcount
 ISOLATION = steering

@@ -14,12 +14,15 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "batch.h"
 #include "decode.h"
+#include "guard.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
+
+/* A reason may quote the message; so much of one is kept, in bytes. */
+#define MAX_REASON		2000
 
 /* What the decoder does next within a row */
 #define NEXT_PAYLOAD	(-1)
@@ -127,10 +130,12 @@ sc_batch_add(ScBatch *batch, const ScMessage *message)
 
 /* Go on where next_row and next_column are; they stay there on an ERROR. */
 static void
-decode_rows(ScBatch *batch)
+decode_rows(void *arg)
 {
+	ScBatch    *batch = arg;
 	int			ncolumns = sc_decode_ncolumns(batch->decoder);
 
+	MemoryContextSwitchTo(batch->rows_cx);
 	while (batch->next_row < batch->nrows)
 	{
 		ScRow	   *row = &batch->rows[batch->next_row];
@@ -171,6 +176,28 @@ sc_batch_is_messages_fault(int sqlerrcode)
 	}
 }
 
+static char *
+copy_text(MemoryContext cx, const char *text)
+{
+	int			len = strlen(text);
+
+	if (len <= MAX_REASON)
+		return MemoryContextStrdup(cx, text);
+	len = pg_mbcliplen(text, len, MAX_REASON);
+	return MemoryContextStrdup(cx, psprintf("%.*s...", len, text));
+}
+
+ScReject *
+sc_batch_reject(const ErrorData *edata, MemoryContext cx)
+{
+	ScReject   *reject = MemoryContextAllocZero(cx, sizeof(ScReject));
+
+	reject->sqlerrcode = edata->sqlerrcode;
+	reject->reason = copy_text(cx, edata->message ? edata->message : "");
+	reject->detail = edata->detail ? copy_text(cx, edata->detail) : NULL;
+	return reject;
+}
+
 /* Note what is wrong, in the batch's memory, and step past it. */
 static void
 note_fault(ScBatch *batch, const ErrorData *edata)
@@ -184,10 +211,7 @@ note_fault(ScBatch *batch, const ErrorData *edata)
 	if (column != NULL && column->null_on_error)
 		return;
 
-	reject = palloc0(sizeof(ScReject));
-	reject->sqlerrcode = edata->sqlerrcode;
-	reject->reason = edata->message ? pstrdup(edata->message) : "";
-	reject->detail = edata->detail ? pstrdup(edata->detail) : NULL;
+	reject = sc_batch_reject(edata, batch->rows_cx);
 	if (column != NULL)
 	{
 		reject->attnum = column->attnum;
@@ -202,46 +226,18 @@ note_fault(ScBatch *batch, const ErrorData *edata)
 	}
 }
 
-/* Decode up to the end or the next fault, and note that. */
-static void
-decode_in_subtransaction(ScBatch *batch)
-{
-	MemoryContext oldcx = CurrentMemoryContext;
-	ResourceOwner oldowner = CurrentResourceOwner;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(batch->rows_cx);
-	PG_TRY();
-	{
-		decode_rows(batch);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(oldcx);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = oldowner;
-
-		if (!sc_batch_is_messages_fault(edata->sqlerrcode))
-			ReThrowError(edata);
-		MemoryContextSwitchTo(batch->rows_cx);
-		note_fault(batch, edata);
-		FreeErrorData(edata);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(oldcx);
-	CurrentResourceOwner = oldowner;
-}
-
 void
 sc_batch_decode(ScBatch *batch)
 {
 	while (batch->next_row < batch->nrows)
-		decode_in_subtransaction(batch);
+	{
+		ErrorData  *edata = sc_guard_run(decode_rows, batch, sc_batch_is_messages_fault);
+
+		if (edata == NULL)
+			continue;
+		note_fault(batch, edata);
+		FreeErrorData(edata);
+	}
 	sc_decode_forget(batch->decoder);
 }
 
@@ -288,6 +284,12 @@ void
 sc_batch_put_down(void)
 {
 	memset(&hand, 0, sizeof(hand));
+}
+
+bool
+sc_batch_is_taken(void)
+{
+	return hand.batch != NULL;
 }
 
 ScBatch *

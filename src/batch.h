@@ -40,6 +40,9 @@ extern void sc_batch_forget(ScBatch *batch);
 /* Does an ERROR of this code blame the message, and not the world? */
 extern bool sc_batch_is_messages_fault(int sqlerrcode);
 
+/* What such an ERROR says; long texts are cut. */
+extern ScReject *sc_batch_reject(const ErrorData *edata, MemoryContext cx);
+
 extern int	sc_batch_nrows(const ScBatch *batch);
 extern ScRow *sc_batch_row(const ScBatch *batch, int i);
 
@@ -55,6 +58,7 @@ extern Size sc_batch_memory(const ScBatch *batch);
 extern void sc_batch_take(ScBatch *batch, int first, int end,
 						  const bool *shown, bool *marked);
 extern void sc_batch_put_down(void);
+extern bool sc_batch_is_taken(void);
 extern ScBatch *sc_batch_in_hand(Oid relid);
 
 /* For the scan: ERROR where the batch's rows are no longer the table's. */

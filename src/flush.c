@@ -260,21 +260,13 @@ accept_commit(ScServed *served)
 	return rows;
 }
 
-/* What was judged was judged of this batch: another one may be longer. */
 static void
 forget_judgements(ScServed *served)
 {
 	ListCell   *lc;
 
 	foreach(lc, served->tasks)
-	{
-		ScTask	   *task = lfirst(lc);
-
-		task->shown = task->marked = NULL;
-		task->refused = NULL;
-		task->left_out = NIL;
-		task->careful_tries = 0;
-	}
+		sc_task_forget(lfirst(lc));
 }
 
 /*

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "crash_point.h"
 #include "guc.h"
 #include "utils/guc.h"
@@ -24,6 +26,7 @@ int			sc_max_workers = 8;
 int			sc_max_partitions = 4096;
 int			sc_metadata_interval = 30;
 int			sc_reject_payload_limit = 64;
+int			sc_reject_payload_total = 64 * 1024;
 int			sc_crash_limit = 5;
 int			sc_crash_window = 600;
 int			sc_way = SC_WAY_AUTO;
@@ -84,6 +87,16 @@ define_ingestion(void)
 							"A longer payload is cut. Zero keeps none.",
 							&sc_reject_payload_limit,
 							64, 0, 1024 * 1024,
+							PGC_SIGHUP,
+							GUC_UNIT_KB,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("streamcount.reject_payload_total",
+							"Sets how much is kept of the payloads, keys and headers "
+							"of all rejected messages of one rollup.",
+							"Beyond it, rejects are listed without them.",
+							&sc_reject_payload_total,
+							64 * 1024, 0, INT_MAX,
 							PGC_SIGHUP,
 							GUC_UNIT_KB,
 							NULL, NULL, NULL);

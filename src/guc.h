@@ -26,6 +26,7 @@ extern int	sc_max_workers;
 extern int	sc_max_partitions;	/* (rollup, partition) pairs shown live */
 extern int	sc_metadata_interval;	/* seconds */
 extern int	sc_reject_payload_limit;	/* kilobytes of a rejected payload kept */
+extern int	sc_reject_payload_total;	/* kilobytes of them kept of one rollup */
 
 extern int	sc_crash_limit;		/* crashes of a unit's workers; 0: no limit */
 extern int	sc_crash_window;	/* seconds, in which so many stop it */

@@ -24,6 +24,29 @@ sc_identity_lock_search_path(void)
 							 true, 0, false);
 }
 
+void
+sc_identity_fix_settings(bool for_good)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"row_security", "off"},
+		{"session_replication_role", "origin"},
+		{"check_function_bodies", "on"},
+		{"standard_conforming_strings", "on"},
+		{"transform_null_equals", "off"},
+		{"array_nulls", "on"},
+		{"bytea_output", "hex"},
+		{"extra_float_digits", "1"},
+		{"quote_all_identifiers", "off"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_SUSET,
+								 for_good ? PGC_S_OVERRIDE : PGC_S_SESSION,
+								 for_good ? GUC_ACTION_SET : GUC_ACTION_SAVE,
+								 true, 0, false);
+}
+
 static void
 enter(ScIdentity *saved, Oid user, int flag)
 {

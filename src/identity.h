@@ -32,4 +32,10 @@ extern void sc_identity_leave(const ScIdentity *saved);
 
 extern void sc_identity_lock_search_path(void);
 
+/*
+ * What statements mean and how values are written as text, whatever the
+ * session has set: for good, or until sc_identity_leave().
+ */
+extern void sc_identity_fix_settings(bool for_good);
+
 #endif							/* SC_IDENTITY_H */

@@ -11,6 +11,7 @@
 #include "streamcount.h"
 
 #include "task.h"
+#include "utils/array.h"
 #include "way.h"
 
 /* How far a partition was read. */
@@ -58,5 +59,18 @@ extern void sc_ledger_halt(Oid rollup, int32 partition, const char *reason, cons
 
 /* A range that Kafka has no more: note it and go on behind. */
 extern void sc_ledger_lose(const ScTask *task, int32 partition, int64 end_offset);
+
+/*
+ * What a person changes: in the caller's transaction, as the extension's
+ * owner, connected to SPI.  Lock, and fill the task's parts: no worker writes
+ * the rollup until the transaction ends.
+ */
+extern void sc_ledger_lock(ScTask *task);
+
+/* Rejects of a partition are counted or filtered now: so many, which kept so many bytes. */
+extern void sc_ledger_settle(const ScRollup *rollup, const ScPart *part, int64 bytes);
+
+/* Give up rejects, of these ids or all (NULL): how many there were. */
+extern int64 sc_ledger_discard(const ScRollup *rollup, ArrayType *ids);
 
 #endif							/* SC_LEDGER_H */

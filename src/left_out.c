@@ -18,23 +18,39 @@
 #include "left_out.h"
 #include "moment.h"
 
-#define NARGS 13
+#define NARGS 14
 
 #define INSERT_SQL \
 	"INSERT INTO streamcount.left_out_data (rollup, kind, partition, first_offset, end_offset," \
-	" message_time, sqlstate, reason, \"column\", detail, key, headers, payload)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+	" message_time, sqlstate, reason, \"column\", detail, key, headers, payload, trimmed)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)" \
+	" RETURNING " SC_LEFT_OUT_BYTES
+
+#define ROOM_SQL \
+	"SELECT COALESCE(pg_catalog.sum(reject_bytes), 0)::pg_catalog.int8" \
+	" FROM streamcount.rollup_progress WHERE rollup OPERATOR(pg_catalog.=) $1"
+
+#define BYTES_SQL \
+	"UPDATE streamcount.rollup_progress" \
+	" SET reject_bytes = reject_bytes OPERATOR(pg_catalog.+) $3" \
+	" WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
 
 static const char *const kind_names[] = {"rejected", "skipped", "lost"};
 
 static SPIPlanPtr plan = NULL;
 
-/* The first bytes, as many as streamcount.reject_payload_limit keeps. */
-static Datum
-kept_bytes(const char *data, size_t len)
+/* What the rejects of one partition take more than before */
+typedef struct Added
 {
-	return PointerGetDatum(cstring_to_text_with_len(data,
-													Min(len, (size_t) sc_reject_payload_limit * 1024)));
+	int32		partition;
+	int64		bytes;
+} Added;
+
+/* The first bytes, as many as streamcount.reject_payload_limit keeps. */
+static size_t
+kept_len(size_t len)
+{
+	return Min(len, (size_t) sc_reject_payload_limit * 1024);
 }
 
 static void
@@ -58,14 +74,57 @@ set_time(Datum *args, char *nulls, int i, int64 ms)
 	nulls[i] = ' ';
 }
 
+/*
+ * Key, headers and payload, as far as they are kept: where room does not do
+ * for them, nothing is.
+ */
 static void
-write_one(const ScRollup *rollup, const ScLeftOut *entry)
+set_message(Datum *args, char *nulls, const ScMessage *m, int64 room)
+{
+	Datum		headers = m->nheaders > 0 ? sc_decode_headers(m) : (Datum) 0;
+	int64		bytes = kept_len(m->key_len) + kept_len(m->payload_len) +
+		(headers ? VARSIZE(DatumGetPointer(headers)) : 0);
+	bool		fits = bytes == 0 || bytes <= room;
+
+	set_time(args, nulls, 5, m->timestamp_ms);
+	args[13] = BoolGetDatum(!fits || kept_len(m->key_len) < m->key_len ||
+							kept_len(m->payload_len) < m->payload_len);
+	if (m->key && fits)
+	{
+		args[10] = PointerGetDatum(cstring_to_text_with_len(m->key, kept_len(m->key_len)));
+		nulls[10] = ' ';
+	}
+	if (headers && fits)
+	{
+		args[11] = headers;
+		nulls[11] = ' ';
+	}
+	if (m->payload && fits)
+	{
+		args[12] = PointerGetDatum(cstring_to_text_with_len(m->payload, kept_len(m->payload_len)));
+		nulls[12] = ' ';
+	}
+}
+
+/* One number of the statement that has just run */
+static int64
+answer(void)
+{
+	bool		isnull;
+
+	if (SPI_processed != 1)
+		elog(ERROR, "expected one row, found " UINT64_FORMAT, SPI_processed);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* Returns the bytes of the message that are kept, at most room. */
+static int64
+write_one(const ScRollup *rollup, const ScLeftOut *entry, int64 room)
 {
 	static Oid	argtypes[NARGS] = {OIDOID, TEXTOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID,
-		TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, JSONBOID, BYTEAOID};
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, BYTEAOID, JSONBOID, BYTEAOID, BOOLOID};
 	Datum		args[NARGS] = {0};
-	char		nulls[NARGS + 1] = "nnnnnnnnnnnnn";
-	const ScMessage *m = entry->message;
+	char		nulls[NARGS + 1] = "     nnnnnnnn ";
 	const ScReject *why = entry->why;
 
 	args[0] = ObjectIdGetDatum(rollup->relid);
@@ -73,7 +132,7 @@ write_one(const ScRollup *rollup, const ScLeftOut *entry)
 	args[2] = Int32GetDatum(entry->partition);
 	args[3] = Int64GetDatum(entry->first_offset);
 	args[4] = Int64GetDatum(entry->end_offset);
-	memset(nulls, ' ', 5);
+	args[13] = BoolGetDatum(false);
 	if (why != NULL)
 	{
 		set_text(args, nulls, 6, unpack_sql_state(why->sqlerrcode));
@@ -82,40 +141,82 @@ write_one(const ScRollup *rollup, const ScLeftOut *entry)
 			set_text(args, nulls, 8, get_attname(rollup->stream, why->attnum, true));
 		set_text(args, nulls, 9, why->detail);
 	}
-	if (m != NULL)
-	{
-		set_time(args, nulls, 5, m->timestamp_ms);
-		if (m->key)
-		{
-			args[10] = kept_bytes(m->key, m->key_len);
-			nulls[10] = ' ';
-		}
-		if (m->nheaders > 0)
-		{
-			args[11] = sc_decode_headers(m);
-			nulls[11] = ' ';
-		}
-		if (m->payload)
-		{
-			args[12] = kept_bytes(m->payload, m->payload_len);
-			nulls[12] = ' ';
-		}
-	}
+	if (entry->message != NULL)
+		set_message(args, nulls, entry->message, room);
 	if (plan == NULL)
-	{
-		plan = SPI_prepare(INSERT_SQL, NARGS, argtypes);
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
-	}
-	if (SPI_execute_plan(plan, args, nulls, false, 0) != SPI_OK_INSERT)
+		plan = sc_left_out_prepare(INSERT_SQL, NARGS, argtypes);
+	if (SPI_execute_plan(plan, args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write streamcount.left_out_data");
+	return answer();
+}
+
+SPIPlanPtr
+sc_left_out_prepare(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	made = SPI_prepare(sql, nargs, argtypes);
+
+	if (made == NULL || SPI_keepplan(made) != 0)
+		elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
+	return made;
+}
+
+/* How many bytes more may be kept of the rollup's rejects */
+static int64
+find_room(const ScRollup *rollup)
+{
+	Oid			argtype = OIDOID;
+	Datum		arg = ObjectIdGetDatum(rollup->relid);
+
+	if (SPI_execute_with_args(ROOM_SQL, 1, &argtype, &arg, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read streamcount.rollup_progress");
+	return (int64) sc_reject_payload_total * 1024 - answer();
+}
+
+static List *
+add(List *added, int32 partition, int64 bytes)
+{
+	Added	   *one;
+	ListCell   *lc;
+
+	foreach(lc, added)
+	{
+		one = lfirst(lc);
+		if (one->partition == partition)
+		{
+			one->bytes += bytes;
+			return added;
+		}
+	}
+	one = palloc(sizeof(Added));
+	one->partition = partition;
+	one->bytes = bytes;
+	return lappend(added, one);
 }
 
 void
 sc_left_out_write(const ScRollup *rollup, List *entries)
 {
+	Oid			argtypes[] = {OIDOID, INT4OID, INT8OID};
+	int64		room = entries != NIL ? find_room(rollup) : 0;
+	List	   *added = NIL;
 	ListCell   *lc;
 
 	foreach(lc, entries)
-		write_one(rollup, lfirst(lc));
+	{
+		const ScLeftOut *entry = lfirst(lc);
+		int64		bytes = write_one(rollup, entry, room);
+
+		room -= bytes;
+		if (bytes > 0)
+			added = add(added, entry->partition, bytes);
+	}
+	foreach(lc, added)
+	{
+		const Added *one = lfirst(lc);
+		Datum		args[] = {ObjectIdGetDatum(rollup->relid), Int32GetDatum(one->partition),
+		Int64GetDatum(one->bytes)};
+
+		if (SPI_execute_with_args(BYTES_SQL, 3, argtypes, args, NULL, false, 0) != SPI_OK_UPDATE)
+			elog(ERROR, "could not write streamcount.rollup_progress");
+	}
 }

@@ -194,6 +194,12 @@ sc_moment_from_kafka(int64 timestamp_ms)
 }
 
 int64
+sc_moment_to_kafka(TimestampTz ts)
+{
+	return (ts + EPOCH_DIFF_USECS) / 1000;
+}
+
+int64
 sc_moment_parse_ms(const char *text)
 {
 	ScTimeSettings saved;

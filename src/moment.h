@@ -42,6 +42,7 @@ extern void sc_moment_check_twitter(const char *text);
 /* Kafka's own times; false or an ERROR where PostgreSQL has none such. */
 extern bool sc_moment_try_kafka(int64 timestamp_ms, TimestampTz *ts);
 extern TimestampTz sc_moment_from_kafka(int64 timestamp_ms);
+extern int64 sc_moment_to_kafka(TimestampTz ts);
 
 /* A timestamptz in UTC where it has no offset, to milliseconds since 1970. */
 extern int64 sc_moment_parse_ms(const char *text);

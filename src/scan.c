@@ -19,57 +19,14 @@
 #include "identity.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "scan.h"
-#include "source.h"
+#include "scan_private.h"
 #include "storage/latch.h"
 #include "stream.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 #include "utils/wait_event.h"
-
-/* Without any sign of life for so long, the brokers count as unreachable. */
-#define ANSWER_TIMEOUT_MS	30000
-
-/* One question's length: interrupts wait for it. */
-#define QUESTION_MS			100
 
 /* Entries taken at a time */
 #define MAX_ENTRIES			1000
-
-typedef struct Partition
-{
-	int64		next;			/* offset to read */
-	int64		end;			/* first offset not to read */
-	bool		done;
-} Partition;
-
-struct ScScan
-{
-	MemoryContext cx;
-	MemoryContextCallback on_delete;	/* an ERROR ends no scan otherwise */
-	ScStream   *stream;
-	Bitmapset  *attnums;
-	ScSource   *source;			/* NULL: not connected */
-	char		event[512];		/* what librdkafka said last of its troubles */
-	TimestampTz heard_at;		/* the last sign of life */
-
-	int			npartitions;
-	int64	   *starts;			/* asked for once; a restart keeps them */
-	int64	   *ends;
-	Partition  *partitions;
-	int			nopen;			/* partitions that are not done */
-
-	ScFetch    *entries;		/* taken from the source, not yet in the batch */
-	int			nentries;
-	int			next_entry;
-	ScBatch    *batch;
-	int			next_row;
-	int64		number;			/* of the last row returned */
-
-	int64		nleft_out;		/* in this reading */
-	int64		max_left_out;	/* in the longest one */
-	char	   *first_left_out; /* where and why */
-};
 
 static void
 close_source(ScScan *scan)
@@ -104,138 +61,15 @@ sc_scan_create(Oid relid, const Bitmapset *attnums, MemoryContext cx)
 	return scan;
 }
 
-/* Remember what librdkafka says; an ERROR where it is of no use to wait. */
-static void
-drain_events(ScScan *scan)
+ScScan *
+sc_scan_create_spans(Oid relid, const Bitmapset *attnums, int nspans, const ScSpan *spans,
+					 MemoryContext cx)
 {
-	ScEvent		event;
+	ScScan	   *scan = sc_scan_create(relid, attnums, cx);
 
-	while (sc_source_event(scan->source, &event))
-	{
-		switch (event.kind)
-		{
-			case SC_EVENT_LOG:
-				ereport(DEBUG1, (errmsg_internal("librdkafka: %s", event.text)));
-				break;
-			case SC_EVENT_DISCONNECTED:
-				strlcpy(scan->event, event.text, sizeof(scan->event));
-				break;
-			case SC_EVENT_AUTH_FAILED:
-			case SC_EVENT_FATAL:
-				ereport(ERROR,
-						(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
-						 errmsg("could not connect to Kafka for stream %s",
-								scan->stream->name),
-						 errdetail_internal("%s", event.text)));
-		}
-	}
-}
-
-/* One turn of waiting for an answer: ERROR when it has lasted too long. */
-static void
-check_patience(ScScan *scan, const char *error)
-{
-	CHECK_FOR_INTERRUPTS();
-	drain_events(scan);
-	if (error != NULL && error[0] != '\0' && scan->event[0] == '\0')
-		strlcpy(scan->event, error, sizeof(scan->event));
-	if (TimestampDifferenceExceeds(scan->heard_at, sc_clock_now(),
-								   ANSWER_TIMEOUT_MS))
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("no answer from Kafka for stream %s within %d seconds",
-						scan->stream->name, ANSWER_TIMEOUT_MS / 1000),
-				 scan->event[0] != '\0' ? errdetail_internal("%s", scan->event) : 0));
-}
-
-static void
-report_missing(const ScScan *scan)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
-			 errmsg("topic \"%s\" of stream %s does not exist",
-					scan->stream->topic, scan->stream->name)));
-}
-
-static void
-report_denied(const ScScan *scan)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("Kafka denies access to topic \"%s\" of stream %s",
-					scan->stream->topic, scan->stream->name)));
-}
-
-static void
-ask_partitions(ScScan *scan)
-{
-	for (;;)
-	{
-		const char *error = NULL;
-
-		switch (sc_source_partitions(scan->source, &scan->npartitions, QUESTION_MS, &error))
-		{
-			case SC_TOPIC_FOUND:
-				return;
-			case SC_TOPIC_MISSING:
-				report_missing(scan);
-				break;
-			case SC_TOPIC_DENIED:
-				report_denied(scan);
-				break;
-			case SC_TOPIC_NO_ANSWER:
-				check_patience(scan, error);
-				break;
-		}
-	}
-}
-
-static void
-ask_offsets(ScScan *scan, const int32 *partitions, int64 timestamp_ms, int64 *offsets)
-{
-	const char *error = NULL;
-
-	scan->heard_at = sc_clock_now();
-	while (!sc_source_offsets(scan->source, scan->npartitions, partitions,
-							  timestamp_ms, offsets, QUESTION_MS, &error))
-		check_patience(scan, error);
-}
-
-/* Where the reading begins and ends in each partition, as numbers */
-static void
-ask_range(ScScan *scan)
-{
-	const ScStart *start = &scan->stream->start;
-	int32	   *partitions;
-
-	ask_partitions(scan);
-	scan->starts = MemoryContextAlloc(scan->cx, sizeof(int64) * Max(scan->npartitions, 1));
-	scan->ends = MemoryContextAlloc(scan->cx, sizeof(int64) * Max(scan->npartitions, 1));
-	scan->partitions = MemoryContextAlloc(scan->cx, sizeof(Partition) * Max(scan->npartitions, 1));
-	partitions = palloc(sizeof(int32) * Max(scan->npartitions, 1));
-	for (int i = 0; i < scan->npartitions; i++)
-		partitions[i] = i;
-
-	ask_offsets(scan, partitions, SC_OFFSET_LATEST, scan->ends);
-	switch (start->kind)
-	{
-		case SC_START_LATEST:
-			memcpy(scan->starts, scan->ends, sizeof(int64) * scan->npartitions);
-			break;
-		case SC_START_TIMESTAMP:
-			ask_offsets(scan, partitions, start->timestamp_ms, scan->starts);
-			break;
-		case SC_START_EARLIEST:
-		case SC_START_OFFSETS:
-			ask_offsets(scan, partitions, SC_OFFSET_EARLIEST, scan->starts);
-			break;
-	}
-	for (int i = 0; i < start->noffsets; i++)
-	{
-		if (start->partitions[i] < scan->npartitions)
-			scan->starts[start->partitions[i]] = start->offsets[i];
-	}
-	pfree(partitions);
+	scan->nspans = nspans;
+	scan->spans = spans;
+	return scan;
 }
 
 static void
@@ -247,7 +81,7 @@ assign(ScScan *scan)
 	scan->nopen = 0;
 	for (int i = 0; i < scan->npartitions; i++)
 	{
-		Partition  *p = &scan->partitions[i];
+		ScScanPartition *p = &scan->partitions[i];
 
 		p->next = scan->starts[i];
 		p->end = scan->ends[i];
@@ -283,13 +117,13 @@ connect_source(ScScan *scan)
 
 	scan->heard_at = sc_clock_now();
 	if (scan->starts == NULL)
-		ask_range(scan);
+		sc_scan_ask_range(scan);
 	assign(scan);
 	scan->heard_at = sc_clock_now();
 }
 
 static void
-partition_done(ScScan *scan, Partition *p)
+partition_done(ScScan *scan, ScScanPartition *p)
 {
 	if (!p->done)
 		scan->nopen--;
@@ -305,11 +139,9 @@ report_fetch(const ScScan *scan, const ScFetch *entry)
 	switch (entry->kind)
 	{
 		case SC_FETCH_TOPIC_MISSING:
-			report_missing(scan);
-			break;
+			sc_scan_report_missing(scan);
 		case SC_FETCH_DENIED:
-			report_denied(scan);
-			break;
+			sc_scan_report_denied(scan);
 		case SC_FETCH_OUT_OF_RANGE:
 			sqlerrcode = ERRCODE_FDW_ERROR;
 			what = "Kafka does not have the offset to read";
@@ -336,7 +168,7 @@ static void
 accept_entry(ScScan *scan, const ScFetch *entry)
 {
 	const ScMessage *message = &entry->message;
-	Partition  *p;
+	ScScanPartition *p;
 
 	if (message->partition < 0 || message->partition >= scan->npartitions)
 		return;
@@ -369,7 +201,7 @@ static void
 wait_source(ScScan *scan)
 {
 	/* events may have come with what woke us, and wake nobody again */
-	check_patience(scan, NULL);
+	sc_scan_check_patience(scan, NULL);
 	(void) WaitLatchOrSocket(MyLatch,
 							 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 sc_source_fd(scan->source), 1000, PG_WAIT_EXTENSION);
@@ -435,7 +267,8 @@ next_batch(ScScan *scan)
 		accept_entries(scan);
 	}
 
-	decode(scan);
+	if (scan->spans == NULL)
+		decode(scan);
 	return true;
 }
 
@@ -476,6 +309,15 @@ sc_scan_next(ScScan *scan, int64 *number)
 		if (!next_batch(scan))
 			return NULL;
 	}
+}
+
+const ScMessage *
+sc_scan_next_message(ScScan *scan)
+{
+	while (scan->next_row >= sc_batch_nrows(scan->batch))
+		if (!next_batch(scan))
+			return NULL;
+	return &sc_batch_row(scan->batch, scan->next_row++)->message;
 }
 
 /* The source can be assigned only once, so another reading is another one. */

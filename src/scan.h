@@ -17,6 +17,23 @@ typedef struct ScScan ScScan;
 extern ScScan *sc_scan_create(Oid relid, const Bitmapset *attnums, MemoryContext cx);
 
 /*
+ * Or only these spans of a topic, one for a partition at the most and by
+ * partition, as far as Kafka has them.  Borrowed.
+ */
+typedef struct ScSpan
+{
+	int32		partition;
+	int64		first;
+	int64		end;			/* the first offset not to read */
+} ScSpan;
+
+extern ScScan *sc_scan_create_spans(Oid relid, const Bitmapset *attnums, int nspans,
+									const ScSpan *spans, MemoryContext cx);
+
+/* Of spans: the next message as it is, until the next call; NULL at the end. */
+extern const ScMessage *sc_scan_next_message(ScScan *scan);
+
+/*
  * The next message that could be decoded, until the next call; NULL at the
  * end.  number counts the rows.
  */

@@ -15,6 +15,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 
+#include "identity.h"
 #include "session.h"
 
 /*
@@ -39,9 +40,6 @@ sc_session_force_settings(void)
 {
 	static const char *const settings[][2] = {
 		{"role", "none"},
-		{"search_path", "pg_catalog, pg_temp"},
-		{"row_security", "off"},
-		{"session_replication_role", "origin"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
@@ -54,19 +52,13 @@ sc_session_force_settings(void)
 #endif
 		{"zero_damaged_pages", "off"},
 		{"ignore_checksum_failure", "off"},
-		{"check_function_bodies", "on"},
-		{"standard_conforming_strings", "on"},
-		{"transform_null_equals", "off"},
-		{"array_nulls", "on"},
-		{"bytea_output", "hex"},
-		{"extra_float_digits", "1"},
-		{"quote_all_identifiers", "off"},
 		{"default_tablespace", ""},
 		{"temp_tablespaces", ""},
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	sc_identity_fix_settings(true);
 }
 
 /* The flag goes first, or a signal in between would be lost. */

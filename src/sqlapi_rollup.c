@@ -26,6 +26,7 @@
 #include "guc.h"
 #include "identity.h"
 #include "objects.h"
+#include "sqlapi.h"
 #include "stats.h"
 #include "stream.h"
 
@@ -186,8 +187,8 @@ check_owner(Oid relid)
 }
 
 /* The rollup itself, or all rollups of the stream; each must be the caller's. */
-static List *
-rollups_of(Oid relation)
+List *
+sc_sqlapi_rollups_of(Oid relation)
 {
 	List	   *rollups;
 	ListCell   *lc;
@@ -248,7 +249,7 @@ streamcount_drop_rollup(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is a stream, not a rollup", get_rel_name(relid)),
 				 errhint("Drop a stream by DROP FOREIGN TABLE.")));
-	rollup = linitial(rollups_of(relid));
+	rollup = linitial(sc_sqlapi_rollups_of(relid));
 
 	/* The event trigger on what is dropped does the rest, as it would for DROP VIEW. */
 	SPI_connect();
@@ -261,7 +262,7 @@ streamcount_drop_rollup(PG_FUNCTION_ARGS)
 Datum
 streamcount_pause(PG_FUNCTION_ARGS)
 {
-	List	   *rollups = rollups_of(PG_GETARG_OID(0));
+	List	   *rollups = sc_sqlapi_rollups_of(PG_GETARG_OID(0));
 	ScIdentity	saved;
 	ListCell   *lc;
 
@@ -304,7 +305,7 @@ resume_one(const ScRollup *rollup, const char *fingerprint)
 Datum
 streamcount_resume(PG_FUNCTION_ARGS)
 {
-	List	   *rollups = rollups_of(PG_GETARG_OID(0));
+	List	   *rollups = sc_sqlapi_rollups_of(PG_GETARG_OID(0));
 	List	   *fingerprints = NIL;
 	ScIdentity	saved;
 	ListCell   *lc,
@@ -361,7 +362,7 @@ streamcount_skip_to(PG_FUNCTION_ARGS)
 	Oid			relation = PG_GETARG_OID(0);
 	int32		partition = PG_GETARG_INT32(1);
 	int64		to_offset = PG_GETARG_INT64(2);
-	List	   *rollups = rollups_of(relation);
+	List	   *rollups = sc_sqlapi_rollups_of(relation);
 	uint64		skipped = 0;
 	ScIdentity	saved;
 	ListCell   *lc;

@@ -8,35 +8,33 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/resowner.h"
 
 #include "catalog.h"
 #include "choose.h"
+#include "guard.h"
 #include "sqlapi.h"
 #include "stream.h"
 
 PG_FUNCTION_INFO_V1(streamcount_rollup_way);
 
-/* What says nothing of the query, but of this session or the server. */
-static bool
-is_worlds_fault(int sqlerrcode)
+typedef struct Choice
 {
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
-		case ERRCODE_OPERATOR_INTERVENTION:
-		case ERRCODE_SYSTEM_ERROR:
-		case ERRCODE_INTERNAL_ERROR:
-			return true;
-		default:
-			return false;
-	}
+	const ScRollup *rollup;
+	const char *why;
+	bool		tallied;
+} Choice;
+
+static void
+choose(void *arg)
+{
+	Choice	   *choice = arg;
+	const ScRollup *rollup = choice->rollup;
+
+	choice->tallied = sc_choose_plan(sc_stream_load(rollup->stream, false, CurrentMemoryContext),
+									 rollup->query, rollup->settings, &choice->why) != NULL;
 }
 
 /*
@@ -46,31 +44,11 @@ is_worlds_fault(int sqlerrcode)
 static bool
 is_tallied(const ScRollup *rollup, const char **why)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool tallied = false;
+	Choice		choice = {.rollup = rollup};
+	ErrorData  *edata = sc_guard_run(choose, &choice, sc_guard_is_its_fault);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		tallied = sc_choose_plan(sc_stream_load(rollup->stream, false, caller), rollup->query,
-								 rollup->settings, why) != NULL;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(caller);
-		if (is_worlds_fault(geterrcode()))
-			PG_RE_THROW();
-		*why = CopyErrorData()->message;
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return tallied;
+	*why = edata ? edata->message : choice.why;
+	return choice.tallied;
 }
 
 /* (way, why); NULLs of what is no rollup, or not for the caller to see. */

@@ -9,6 +9,15 @@
 
 #include "task.h"
 
+void
+sc_task_forget(ScTask *task)
+{
+	task->shown = task->marked = NULL;
+	task->refused = NULL;
+	task->left_out = NIL;
+	task->careful_tries = 0;
+}
+
 /* Partitions are few and sorted; NULL for one that the task does not have. */
 ScPart *
 sc_task_part(const ScTask *task, int32 partition)

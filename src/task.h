@@ -78,4 +78,7 @@ typedef struct ScTask
 
 extern ScPart *sc_task_part(const ScTask *task, int32 partition);
 
+/* What was judged was judged of one batch: another one may be longer. */
+extern void sc_task_forget(ScTask *task);
+
 #endif							/* SC_TASK_H */

@@ -22,11 +22,11 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "choose.h"
 #include "clock.h"
+#include "guard.h"
 #include "identity.h"
 #include "objects.h"
 #include "starts.h"
@@ -124,44 +124,33 @@ make_halt(const ScRollup *rollup, const char *reason, const char *hint)
 	return halt;
 }
 
-/*
- * The columns that the query reads, and how it is tallied, if it can be; or,
- * where it cannot be kept any more, why.  Where somebody has locked what the
- * query reads, neither is known: then the unit waits for this rollup.
- */
-static Halt *
-take_apart(ScServed *served, ScRollup *rollup, Bitmapset **columns, ScTallyPlan **plan)
+typedef struct Parts
 {
-	ResourceOwner owner = CurrentResourceOwner;
-	Halt	   *volatile halt = NULL;
-	MemoryContext caller = CurrentMemoryContext;
+	const ScServed *served;
+	const ScRollup *rollup;
+	Bitmapset  *columns;		/* that it reads */
+	ScTallyPlan *plan;			/* how it is tallied, if it can be */
+} Parts;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		*columns = sc_objects_columns(rollup->query);
-		if (served->careful == 0)
-			*plan = sc_choose_plan(served->stream, rollup->query, rollup->settings, NULL);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
+/*
+ * An ERROR says why it cannot be kept any more, or that somebody has locked
+ * what the query reads: then nothing is known, and the unit waits for it.
+ */
+static bool
+says_why(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sc_guard_is_its_fault(sqlerrcode);
+}
 
-		MemoryContextSwitchTo(caller);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-			served->waits_for = rollup;
-		else
-			halt = make_halt(rollup, edata->message, edata->hint);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return halt;
+static void
+take_apart(void *arg)
+{
+	Parts	   *parts = arg;
+	const ScRollup *rollup = parts->rollup;
+
+	parts->columns = sc_objects_columns(rollup->query);
+	if (parts->served->careful == 0)
+		parts->plan = sc_choose_plan(parts->served->stream, rollup->query, rollup->settings, NULL);
 }
 
 static ScTask *
@@ -179,9 +168,8 @@ make_task(ScRollup *rollup, Bitmapset *columns, const ScTallyPlan *plan)
 static Halt *
 consider(ScServed *served, ScRollup *rollup)
 {
-	Bitmapset  *columns = NULL;
-	ScTallyPlan *plan = NULL;
-	Halt	   *halt;
+	Parts		parts = {.served = served, .rollup = rollup};
+	ErrorData  *edata;
 
 	if (!rollup->complete)
 	{
@@ -196,13 +184,18 @@ consider(ScServed *served, ScRollup *rollup)
 	if (rollup->owners_differ)
 		return make_halt(rollup, "its view, query view and data table have different owners",
 						 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
-	halt = take_apart(served, rollup, &columns, &plan);
-	if (halt || served->waits_for)
-		return halt;
-	if (strcmp(sc_stream_fingerprint(served->stream, columns), rollup->fingerprint) != 0)
+	edata = sc_guard_run(take_apart, &parts, says_why);
+	if (edata && edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		served->waits_for = rollup;
+		return NULL;
+	}
+	if (edata)
+		return make_halt(rollup, edata->message, edata->hint);
+	if (strcmp(sc_stream_fingerprint(served->stream, parts.columns), rollup->fingerprint) != 0)
 		return make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
 						 "Run streamcount.resume() to go on by the new definition, or drop and create the rollup to count anew.");
-	served->tasks = lappend(served->tasks, make_task(rollup, columns, plan));
+	served->tasks = lappend(served->tasks, make_task(rollup, parts.columns, parts.plan));
 	return NULL;
 }
 

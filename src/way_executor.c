@@ -11,13 +11,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "batch.h"
 #include "execute.h"
+#include "guard.h"
 #include "guc.h"
 #include "identity.h"
 #include "judge.h"
@@ -104,45 +103,28 @@ executor_merge(ScWay *way, ScTask *task)
  * Which message does the query fail on?
  * --------------------------------------------------------------------- */
 
+static void
+select_rows(void *arg)
+{
+	const ScTask *task = arg;
+
+	sc_execute_select(task->rollup, task->columns);
+}
+
 /* Run the query alone over rows [first, end): NULL, or what it fails by. */
 static ScReject *
 try_rows(ExecutorWay *w, ScTask *task, int first, int end)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ScReject   *volatile why = NULL;
+	ErrorData  *edata;
+	ScReject   *why;
 
-	/* It only reads, so the subtransaction takes no transaction id. */
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
 	sc_batch_take(w->batch, first, end, task->shown, task->marked);
-	PG_TRY();
-	{
-		sc_execute_select(task->rollup, task->columns);
-		sc_batch_put_down();
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		sc_batch_put_down();
-		MemoryContextSwitchTo(w->flush_cx);
-		edata = CopyErrorData();
-		if (!sc_batch_is_messages_fault(edata->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		why = MemoryContextAllocZero(w->flush_cx, sizeof(ScReject));
-		why->sqlerrcode = edata->sqlerrcode;
-		why->reason = edata->message;
-		why->detail = edata->detail;
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-	}
-	PG_END_TRY();
+	edata = sc_guard_run(select_rows, task, sc_batch_is_messages_fault);
+	sc_batch_put_down();
+	if (edata == NULL)
+		return NULL;
+	why = sc_batch_reject(edata, w->flush_cx);
+	FreeErrorData(edata);
 	return why;
 }
 

@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * scan_ask.c
+ *		What a scan asks the brokers before it reads.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "clock.h"
+#include "miscadmin.h"
+#include "scan_private.h"
+
+/* Without any sign of life for so long, the brokers count as unreachable. */
+#define ANSWER_TIMEOUT_MS	30000
+
+/* One question's length: interrupts wait for it. */
+#define QUESTION_MS			100
+
+/* Remember what librdkafka says; an ERROR where it is of no use to wait. */
+static void
+drain_events(ScScan *scan)
+{
+	ScEvent		event;
+
+	while (sc_source_event(scan->source, &event))
+	{
+		switch (event.kind)
+		{
+			case SC_EVENT_LOG:
+				ereport(DEBUG1, (errmsg_internal("librdkafka: %s", event.text)));
+				break;
+			case SC_EVENT_DISCONNECTED:
+				strlcpy(scan->event, event.text, sizeof(scan->event));
+				break;
+			case SC_EVENT_AUTH_FAILED:
+			case SC_EVENT_FATAL:
+				ereport(ERROR,
+						(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
+						 errmsg("could not connect to Kafka for stream %s",
+								scan->stream->name),
+						 errdetail_internal("%s", event.text)));
+		}
+	}
+}
+
+void
+sc_scan_check_patience(ScScan *scan, const char *error)
+{
+	CHECK_FOR_INTERRUPTS();
+	drain_events(scan);
+	if (error != NULL && error[0] != '\0' && scan->event[0] == '\0')
+		strlcpy(scan->event, error, sizeof(scan->event));
+	if (TimestampDifferenceExceeds(scan->heard_at, sc_clock_now(),
+								   ANSWER_TIMEOUT_MS))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("no answer from Kafka for stream %s within %d seconds",
+						scan->stream->name, ANSWER_TIMEOUT_MS / 1000),
+				 scan->event[0] != '\0' ? errdetail_internal("%s", scan->event) : 0));
+}
+
+void
+sc_scan_report_missing(const ScScan *scan)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
+			 errmsg("topic \"%s\" of stream %s does not exist",
+					scan->stream->topic, scan->stream->name)));
+}
+
+void
+sc_scan_report_denied(const ScScan *scan)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("Kafka denies access to topic \"%s\" of stream %s",
+					scan->stream->topic, scan->stream->name)));
+}
+
+static void
+ask_partitions(ScScan *scan)
+{
+	for (;;)
+	{
+		const char *error = NULL;
+
+		switch (sc_source_partitions(scan->source, &scan->npartitions, QUESTION_MS, &error))
+		{
+			case SC_TOPIC_FOUND:
+				return;
+			case SC_TOPIC_MISSING:
+				sc_scan_report_missing(scan);
+			case SC_TOPIC_DENIED:
+				sc_scan_report_denied(scan);
+			case SC_TOPIC_NO_ANSWER:
+				sc_scan_check_patience(scan, error);
+				break;
+		}
+	}
+}
+
+static void
+ask_offsets(ScScan *scan, const int32 *partitions, int64 timestamp_ms, int64 *offsets)
+{
+	const char *error = NULL;
+
+	scan->heard_at = sc_clock_now();
+	while (!sc_source_offsets(scan->source, scan->npartitions, partitions,
+							  timestamp_ms, offsets, QUESTION_MS, &error))
+		sc_scan_check_patience(scan, error);
+}
+
+/* Where the stream says */
+static void
+ask_starts(ScScan *scan, const int32 *partitions)
+{
+	const ScStart *start = &scan->stream->start;
+
+	switch (start->kind)
+	{
+		case SC_START_LATEST:
+			memcpy(scan->starts, scan->ends, sizeof(int64) * scan->npartitions);
+			break;
+		case SC_START_TIMESTAMP:
+			ask_offsets(scan, partitions, start->timestamp_ms, scan->starts);
+			break;
+		case SC_START_EARLIEST:
+		case SC_START_OFFSETS:
+			ask_offsets(scan, partitions, SC_OFFSET_EARLIEST, scan->starts);
+			break;
+	}
+	for (int i = 0; i < start->noffsets; i++)
+	{
+		if (start->partitions[i] < scan->npartitions)
+			scan->starts[start->partitions[i]] = start->offsets[i];
+	}
+}
+
+/* No more than the spans, as far as Kafka has them. */
+static void
+narrow(ScScan *scan)
+{
+	const ScSpan *span = scan->spans;
+	const ScSpan *last = span + scan->nspans;
+
+	for (int i = 0; i < scan->npartitions; i++)
+	{
+		while (span < last && span->partition < i)
+			span++;
+		if (span == last || span->partition > i)
+		{
+			scan->starts[i] = scan->ends[i];
+			continue;
+		}
+		scan->starts[i] = Max(scan->starts[i], span->first);
+		scan->ends[i] = Min(scan->ends[i], span->end);
+	}
+}
+
+void
+sc_scan_ask_range(ScScan *scan)
+{
+	int32	   *partitions;
+
+	ask_partitions(scan);
+	scan->starts = MemoryContextAlloc(scan->cx, sizeof(int64) * Max(scan->npartitions, 1));
+	scan->ends = MemoryContextAlloc(scan->cx, sizeof(int64) * Max(scan->npartitions, 1));
+	scan->partitions = MemoryContextAlloc(scan->cx, sizeof(ScScanPartition) * Max(scan->npartitions, 1));
+	partitions = palloc(sizeof(int32) * Max(scan->npartitions, 1));
+	for (int i = 0; i < scan->npartitions; i++)
+		partitions[i] = i;
+
+	ask_offsets(scan, partitions, SC_OFFSET_LATEST, scan->ends);
+	if (scan->spans == NULL)
+		ask_starts(scan, partitions);
+	else
+	{
+		ask_offsets(scan, partitions, SC_OFFSET_EARLIEST, scan->starts);
+		narrow(scan);
+	}
+	pfree(partitions);
+}
