@@ -138,7 +138,7 @@ DATA = $(wildcard sql/streamcount--*.sql)
 REGRESS = rejects rollup_definition stream_ddl stream_options token which_way window
 REGRESS_PRELOADED =
 REGRESS_OPTS = --inputdir=test --load-extension=streamcount
-ISOLATION = steering
+ISOLATION = retrying steering
 ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=streamcount
 
 # Programs for the tests, the demo and the benchmark

@@ -524,6 +524,7 @@ CREATE VIEW streamcount.problems AS
 		CASE WHEN p.hint OPERATOR(pg_catalog.~) 'skip_to[(]rollup, [0-9]+, [0-9]+[)]'
 			THEN pg_catalog.format('SELECT streamcount.skip_to(%L, %s)', p.rollup,
 				pg_catalog.substring(p.hint, 'skip_to[(]rollup, ([0-9]+, [0-9]+)[)]'))
+			WHEN p.hint OPERATOR(pg_catalog.~) '^Drop and create the rollup' THEN NULL
 			ELSE pg_catalog.format('SELECT streamcount.resume(%L)', p.rollup)
 		END
 	FROM streamcount.progress p

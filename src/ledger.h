@@ -73,4 +73,11 @@ extern void sc_ledger_settle(const ScRollup *rollup, const ScPart *part, int64 b
 /* Give up rejects, of these ids or all (NULL): how many there were. */
 extern int64 sc_ledger_discard(const ScRollup *rollup, ArrayType *ids);
 
+/*
+ * Note what is before the offset as skipped and stand there, whatever message
+ * was read last; which ends the partition's halt, also where nothing is
+ * skipped.  In how many of the rollups (of one stream)?
+ */
+extern uint64 sc_ledger_skip(List *rollups, int32 partition, int64 to_offset);
+
 #endif							/* SC_LEDGER_H */

@@ -31,6 +31,22 @@
 	" reject_bytes = reject_bytes OPERATOR(pg_catalog.-) $5" \
 	" WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
 
+#define NOTE_SKIPPED_SQL \
+	"INSERT INTO streamcount.left_out_data" \
+	" (rollup, kind, partition, first_offset, end_offset, reason)" \
+	" SELECT rollup, 'skipped', partition, next_offset, $3," \
+	"  pg_catalog.concat('skipped by ', SESSION_USER)" \
+	" FROM streamcount.rollup_progress" \
+	" WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2" \
+	" AND next_offset OPERATOR(pg_catalog.<) $3 FOR NO KEY UPDATE"
+
+#define SKIP_SQL \
+	"UPDATE streamcount.rollup_progress SET next_offset = $3, rejected_in_row = 0," \
+	" last_offset = -1, state = NULL, reason = NULL, hint = NULL, since = NULL" \
+	" WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2" \
+	" AND (next_offset OPERATOR(pg_catalog.<) $3" \
+	"  OR next_offset OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'halted')"
+
 /*
  * The ranges that end or begin where a discarded one begins or ends are made
  * one with it.
@@ -72,14 +88,20 @@
 
 /* The lock of the UPDATE that follows: a REINDEX between the two would deadlock. */
 static void
+lock_table(void)
+{
+	if (SPI_execute("LOCK TABLE streamcount.rollup_progress IN ROW EXCLUSIVE MODE",
+					false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not lock streamcount.rollup_progress");
+}
+
+static void
 lock_books(const ScRollup *rollup)
 {
 	Oid			argtype = OIDOID;
 	Datum		arg = ObjectIdGetDatum(rollup->relid);
 
-	if (SPI_execute("LOCK TABLE streamcount.rollup_progress IN ROW EXCLUSIVE MODE",
-					false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not lock streamcount.rollup_progress");
+	lock_table();
 	if (SPI_execute_with_args(LOCK_SQL, 1, &argtype, &arg, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read streamcount.rollup_progress");
 }
@@ -136,4 +158,37 @@ sc_ledger_discard(const ScRollup *rollup, ArrayType *ids)
 							  false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not write streamcount.left_out_data");
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static int
+by_data_oid(const ListCell *a, const ListCell *b)
+{
+	Oid			x = ((ScRollup *) lfirst(a))->data;
+	Oid			y = ((ScRollup *) lfirst(b))->data;
+
+	return x < y ? -1 : x > y;
+}
+
+uint64
+sc_ledger_skip(List *rollups, int32 partition, int64 to_offset)
+{
+	Oid			argtypes[] = {OIDOID, INT4OID, INT8OID};
+	List	   *ordered = list_copy(rollups);
+	uint64		skipped = 0;
+	ListCell   *lc;
+
+	list_sort(ordered, by_data_oid);
+	lock_table();
+	foreach(lc, ordered)
+	{
+		Datum		args[] = {ObjectIdGetDatum(((ScRollup *) lfirst(lc))->relid),
+		Int32GetDatum(partition), Int64GetDatum(to_offset)};
+
+		if (SPI_execute_with_args(NOTE_SKIPPED_SQL, 3, argtypes, args, NULL, false, 0) != SPI_OK_INSERT)
+			elog(ERROR, "could not write streamcount.left_out_data");
+		if (SPI_execute_with_args(SKIP_SQL, 3, argtypes, args, NULL, false, 0) != SPI_OK_UPDATE)
+			elog(ERROR, "could not write streamcount.rollup_progress");
+		skipped += SPI_processed;
+	}
+	return skipped;
 }

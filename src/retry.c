@@ -106,6 +106,12 @@ static void
 define(Retry *r)
 {
 	LockRelationOid(r->rollup->stream, AccessShareLock);
+	/* Whoever drops the rollup takes this lock first, too. */
+	LockRelationOid(r->rollup->relid, AccessShareLock);
+	if (get_rel_name(r->rollup->relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("rollup %s does not exist any more", r->rollup->name)));
 	r->stream = sc_stream_load(r->rollup->stream, false, CurrentMemoryContext);
 	r->stream->halt_on_error = false;
 	r->stream->reject_limit = 0;

@@ -39,6 +39,12 @@ extern const ScMessage *sc_scan_next_message(ScScan *scan);
  */
 extern ScRow *sc_scan_next(ScScan *scan, int64 *number);
 
+/*
+ * The end of one partition; false where no broker tells it soon.  Not while
+ * locks are held.
+ */
+extern bool sc_scan_ask_end(Oid relid, int32 partition, int64 *end);
+
 /* Begin again; the ends stay what they were. */
 extern void sc_scan_restart(ScScan *scan);
 

@@ -14,6 +14,9 @@
 /* Without any sign of life for so long, the brokers count as unreachable. */
 #define ANSWER_TIMEOUT_MS	30000
 
+/* A question that has another answer does not wait that long. */
+#define END_TIMEOUT_MS		3000
+
 /* One question's length: interrupts wait for it. */
 #define QUESTION_MS			100
 
@@ -180,4 +183,39 @@ sc_scan_ask_range(ScScan *scan)
 		narrow(scan);
 	}
 	pfree(partitions);
+}
+
+/* Is it of no use to ask on? */
+static bool
+has_trouble(ScScan *scan)
+{
+	ScEvent		event;
+
+	while (sc_source_event(scan->source, &event))
+		if (event.kind != SC_EVENT_LOG)
+			return true;
+	return false;
+}
+
+bool
+sc_scan_ask_end(Oid relid, int32 partition, int64 *end)
+{
+	MemoryContext cx = AllocSetContextCreate(CurrentMemoryContext, "streamcount end",
+											 ALLOCSET_DEFAULT_SIZES);
+	ScScan	   *scan = sc_scan_create(relid, NULL, cx);
+	TimestampTz until = TimestampTzPlusMilliseconds(sc_clock_now(), END_TIMEOUT_MS);
+	const char *error;
+	bool		found;
+
+	scan->source = sc_source_open(scan->stream, false, "streamcount skip_to");
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = sc_source_offsets(scan->source, 1, &partition, SC_OFFSET_LATEST, end,
+								  QUESTION_MS, &error);
+	} while (!found && !has_trouble(scan) && sc_clock_now() < until);
+
+	/* The connection goes with it. */
+	MemoryContextDelete(cx);
+	return found;
 }

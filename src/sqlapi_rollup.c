@@ -25,7 +25,9 @@
 #include "execute.h"
 #include "guc.h"
 #include "identity.h"
+#include "ledger.h"
 #include "objects.h"
+#include "scan.h"
 #include "sqlapi.h"
 #include "stats.h"
 #include "stream.h"
@@ -329,31 +331,77 @@ streamcount_resume(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * Note what is skipped, then stand behind it, whatever message is before it; a
- * halt of the partition ends, also where nothing is skipped.
- */
-static uint64
-skip_one(const ScRollup *rollup, int32 partition, int64 to_offset)
+/* Does any of them stand before the offset, or is halted just there? */
+static bool
+may_skip(List *rollups, int32 partition, int64 to_offset)
 {
-	Oid			types[] = {INT4OID, INT8OID};
-	Datum		values[] = {Int32GetDatum(partition), Int64GetDatum(to_offset)};
+	ListCell   *lc;
 
-	write_for(rollup,
-			  "INSERT INTO streamcount.left_out_data"
-			  " (rollup, kind, partition, first_offset, end_offset, reason)"
-			  " SELECT rollup, 'skipped', partition, next_offset, $3,"
-			  "  pg_catalog.concat('skipped by ', SESSION_USER)"
-			  " FROM streamcount.rollup_progress"
-			  " WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
-			  " AND next_offset OPERATOR(pg_catalog.<) $3 FOR UPDATE", 2, types, values);
-	return write_for(rollup,
-					 "UPDATE streamcount.rollup_progress SET next_offset = $3, rejected_in_row = 0,"
-					 " last_offset = -1, state = NULL, reason = NULL, hint = NULL, since = NULL"
-					 " WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
-					 " AND (next_offset OPERATOR(pg_catalog.<) $3"
-					 "  OR next_offset OPERATOR(pg_catalog.=) $3 AND state OPERATOR(pg_catalog.=) 'halted')",
-					 2, types, values);
+	foreach(lc, rollups)
+	{
+		const ScRollup *rollup = lfirst(lc);
+
+		for (int i = 0; i < rollup->nprogress; i++)
+		{
+			const ScProgress *progress = &rollup->progress[i];
+
+			if (progress->partition == partition &&
+				(progress->next_offset < to_offset ||
+				 (progress->next_offset == to_offset && progress->halted)))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* As the brokers say; where none answers, as a worker has last heard.  -1: not known. */
+static int64
+find_end(Oid stream, List *rollups, int32 partition)
+{
+	int64		end;
+	ListCell   *lc,
+			   *lc2;
+
+	if (sc_scan_ask_end(stream, partition, &end))
+		return end;
+	end = -1;
+	foreach(lc, sc_stats_live_list())
+	{
+		const ScLive *live = lfirst(lc);
+
+		foreach(lc2, rollups)
+			if (live->rollup == ((ScRollup *) lfirst(lc2))->relid && live->partition == partition)
+				end = Max(end, live->high_watermark);
+	}
+	return end;
+}
+
+/* What will come behind the end cannot be skipped: offsets there mean nothing yet. */
+static void
+check_end(List *rollups, int32 partition, int64 to_offset)
+{
+	int64		end = find_end(((ScRollup *) linitial(rollups))->stream, rollups, partition);
+
+	if (end < 0)
+		ereport(WARNING,
+				(errmsg("offset " INT64_FORMAT " was not compared with the end of partition %d: no broker answers",
+						to_offset, partition),
+				 errhint("An offset beyond the end halts the partition.")));
+	else if (to_offset > end)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot skip to offset " INT64_FORMAT " of partition %d", to_offset, partition),
+				 errdetail("The partition ends at offset " INT64_FORMAT ".", end)));
+}
+
+static void
+refuse_to_skip(Oid relation, int32 partition, int64 to_offset)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("cannot skip to offset " INT64_FORMAT " of partition %d", to_offset, partition),
+			 errdetail("No rollup of \"%s\" stands before it.", get_rel_name(relation)),
+			 errhint("The view streamcount.progress shows where each stands; what was counted cannot be read again.")));
 }
 
 Datum
@@ -363,26 +411,23 @@ streamcount_skip_to(PG_FUNCTION_ARGS)
 	int32		partition = PG_GETARG_INT32(1);
 	int64		to_offset = PG_GETARG_INT64(2);
 	List	   *rollups = sc_sqlapi_rollups_of(relation);
-	uint64		skipped = 0;
+	uint64		skipped;
 	ScIdentity	saved;
-	ListCell   *lc;
 
 	if (partition < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("partition must not be negative")));
+	if (!may_skip(rollups, partition, to_offset))
+		refuse_to_skip(relation, partition, to_offset);
+	check_end(rollups, partition, to_offset);
 	sc_identity_enter_owner(&saved);
 	SPI_connect();
-	foreach(lc, rollups)
-		skipped += skip_one(lfirst(lc), partition, to_offset);
+	skipped = sc_ledger_skip(rollups, partition, to_offset);
 	SPI_finish();
 	sc_identity_leave(&saved);
 	if (skipped == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cannot skip to offset " INT64_FORMAT " of partition %d", to_offset, partition),
-				 errdetail("No rollup of \"%s\" stands before it.", get_rel_name(relation)),
-				 errhint("The view streamcount.progress shows where each stands; what was counted cannot be read again.")));
-	tell_workers(rollups);
+		refuse_to_skip(relation, partition, to_offset);
+	sc_stats_changed_at_commit();
 	PG_RETURN_VOID();
 }

@@ -181,6 +181,8 @@ like(error_of("SELECT streamcount.skip_to('jumper', 0, 100)"), qr/cannot skip to
 	'nothing that was counted can be skipped');
 like(error_of("SELECT streamcount.skip_to('jumper', 7, 150)"), qr/cannot skip to offset 150 of partition 7/,
 	'nor what is not there');
+like(error_of("SELECT streamcount.skip_to('jumper', 0, 201)"), qr/cannot skip to offset 201 of partition 0\n.*ends at offset 200/,
+	'nor what is yet to come');
 sql("SELECT streamcount.skip_to('jumper', 0, 150)");
 is(sql(q{SELECT rollup, kind, partition, first_offset, end_offset, reason ~ 'skipped by' FROM streamcount.gaps}),
 	'jumper|skipped|0|100|150|t', 'what is skipped is noted');
