@@ -223,14 +223,36 @@ sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 	return rows;
 }
 
-void
-sc_execute_select(const ScRollup *rollup, const Bitmapset *columns)
+struct ScSelect
 {
+	const ScRollup *rollup;
+	const char *sql;
+	PlannedStmt *planned;
+};
+
+ScSelect *
+sc_execute_plan_select(const ScRollup *rollup, const Bitmapset *columns)
+{
+	ScSelect   *select = palloc(sizeof(ScSelect));
 	ScIdentity	saved;
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
 	sc_identity_lock_search_path();
-	(void) plan_and_run(pg_get_querydef(compile(rollup, columns)->states, false), rollup, false);
+	select->rollup = rollup;
+	select->sql = pg_get_querydef(compile(rollup, columns)->states, false);
+	select->planned = plan(select->sql, rollup, NULL);
+	sc_identity_leave(&saved);
+	return select;
+}
+
+void
+sc_execute_select(const ScSelect *select)
+{
+	ScIdentity	saved;
+
+	sc_identity_enter_restricted(&saved, select->rollup->owner);
+	apply_settings(select->rollup);
+	(void) run(select->planned, select->sql, NULL, false);
 	sc_identity_leave(&saved);
 }
 

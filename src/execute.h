@@ -13,13 +13,18 @@
 #include "catalog.h"
 
 /*
- * Both act as the rollup's owner, over the batch in hand, inside the
- * caller's transaction: one merges into the data table and returns how many
- * rows it wrote, the other only runs the query.  The batch has the columns
- * of the stream that are given: an ERROR where the query reads others.
+ * Act as the rollup's owner, over the batch in hand, inside the caller's
+ * transaction: merge into the data table and return how many rows were
+ * written.  The batch has the columns of the stream that are given: an ERROR
+ * where the query reads others.
  */
 extern uint64 sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns);
-extern void sc_execute_select(const ScRollup *rollup, const Bitmapset *columns);
+
+/* The query alone, to be run any number of times in this transaction. */
+typedef struct ScSelect ScSelect;
+
+extern ScSelect *sc_execute_plan_select(const ScRollup *rollup, const Bitmapset *columns);
+extern void sc_execute_select(const ScSelect *select);
 
 /*
  * The same with rows that are counted already: next() gives the data columns

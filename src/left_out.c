@@ -106,15 +106,17 @@ set_message(Datum *args, char *nulls, const ScMessage *m, int64 room)
 	}
 }
 
-/* One number of the statement that has just run */
-static int64
-answer(void)
+int64
+sc_left_out_answer(void)
 {
 	bool		isnull;
+	int64		answer;
 
 	if (SPI_processed != 1)
 		elog(ERROR, "expected one row, found " UINT64_FORMAT, SPI_processed);
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	answer = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+	return answer;
 }
 
 /* Returns the bytes of the message that are kept, at most room. */
@@ -147,7 +149,7 @@ write_one(const ScRollup *rollup, const ScLeftOut *entry, int64 room)
 		plan = sc_left_out_prepare(INSERT_SQL, NARGS, argtypes);
 	if (SPI_execute_plan(plan, args, nulls, false, 0) != SPI_OK_INSERT_RETURNING)
 		elog(ERROR, "could not write streamcount.left_out_data");
-	return answer();
+	return sc_left_out_answer();
 }
 
 SPIPlanPtr
@@ -169,7 +171,7 @@ find_room(const ScRollup *rollup)
 
 	if (SPI_execute_with_args(ROOM_SQL, 1, &argtype, &arg, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read streamcount.rollup_progress");
-	return (int64) sc_reject_payload_total * 1024 - answer();
+	return (int64) sc_reject_payload_total * 1024 - sc_left_out_answer();
 }
 
 static List *

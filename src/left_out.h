@@ -58,6 +58,9 @@ extern void sc_left_out_reject_again(const ScRollup *rollup, int64 id, const ScR
 /* It was to be tried once more, but its message is gone. */
 extern void sc_left_out_note_gone(int64 id);
 
+/* The one number that the last statement has answered; frees the answer. */
+extern int64 sc_left_out_answer(void);
+
 /* A plan for the session's life */
 extern SPIPlanPtr sc_left_out_prepare(const char *sql, int nargs, Oid *argtypes);
 

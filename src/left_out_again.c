@@ -118,14 +118,13 @@ sc_left_out_remove(int64 id)
 {
 	Oid			argtype = INT8OID;
 	Datum		arg = Int64GetDatum(id);
-	bool		isnull;
 
 	if (remove_plan == NULL)
 		remove_plan = sc_left_out_prepare(REMOVE_SQL, 1, &argtype);
 	if (SPI_execute_plan(remove_plan, &arg, NULL, false, 0) != SPI_OK_DELETE_RETURNING)
 		elog(ERROR, "could not write streamcount.left_out_data");
 	check_found(id);
-	return DatumGetInt64(field(1, &isnull));
+	return sc_left_out_answer();
 }
 
 void

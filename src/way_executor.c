@@ -103,51 +103,58 @@ executor_merge(ScWay *way, ScTask *task)
  * Which message does the query fail on?
  * --------------------------------------------------------------------- */
 
-static void
-select_rows(void *arg)
+typedef struct Search
 {
-	const ScTask *task = arg;
+	ExecutorWay *w;
+	ScTask	   *task;
+	const ScSelect *select;
+	MemoryContext cx;			/* what a failed query leaves behind; reset with each */
+} Search;
 
-	sc_execute_select(task->rollup, task->columns);
+static void
+select_rows(void *select)
+{
+	sc_execute_select(select);
 }
 
 /* Run the query alone over rows [first, end): NULL, or what it fails by. */
 static ScReject *
-try_rows(ExecutorWay *w, ScTask *task, int first, int end)
+try_rows(const Search *search, int first, int end)
 {
+	MemoryContext caller = MemoryContextSwitchTo(search->cx);
 	ErrorData  *edata;
 	ScReject   *why;
 
-	sc_batch_take(w->batch, first, end, task->shown, task->marked);
-	edata = sc_guard_run(select_rows, task, sc_batch_is_messages_fault);
+	sc_batch_take(search->w->batch, first, end, search->task->shown, search->task->marked);
+	edata = sc_guard_run(select_rows, unconstify(ScSelect *, search->select),
+						 sc_batch_is_messages_fault);
 	sc_batch_put_down();
-	if (edata == NULL)
-		return NULL;
-	why = sc_batch_reject(edata, w->flush_cx);
-	FreeErrorData(edata);
+	why = edata ? sc_batch_reject(edata, search->w->flush_cx) : NULL;
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(search->cx);
 	return why;
 }
 
 /* Halve until single rows are to blame; how many were found. */
 static int
-bisect(ExecutorWay *w, ScTask *task, int first, int end)
+bisect(const Search *search, int first, int end)
 {
 	ScReject   *why;
 	int			middle;
 
 	CHECK_FOR_INTERRUPTS();
-	if (first >= end || !shows_anything(task, first, end))
+	if (first >= end || !shows_anything(search->task, first, end))
 		return 0;
-	why = try_rows(w, task, first, end);
+	why = try_rows(search, first, end);
 	if (why == NULL)
 		return 0;
 	if (end - first == 1)
 	{
-		task->refused[first] = why;
+		search->task->refused[first] = why;
 		return 1;
 	}
 	middle = first + (end - first) / 2;
-	return bisect(w, task, first, middle) + bisect(w, task, middle, end);
+	return bisect(search, first, middle) + bisect(search, middle, end);
 }
 
 static bool
@@ -155,11 +162,15 @@ executor_blame(ScWay *way, ScTask *task)
 {
 	ExecutorWay *w = (ExecutorWay *) way;
 	int			nrows = sc_batch_nrows(w->batch);
+	Search		search = {.w = w, .task = task};
 
 	executor_judge(way, task);
 	if (task->refused == NULL)
 		task->refused = MemoryContextAllocZero(w->flush_cx, sizeof(ScReject *) * Max(nrows, 1));
-	return bisect(w, task, 0, nrows) > 0;
+	search.select = sc_execute_plan_select(task->rollup, task->columns);
+	search.cx = AllocSetContextCreate(CurrentMemoryContext, "streamcount search",
+									  ALLOCSET_DEFAULT_SIZES);
+	return bisect(&search, 0, nrows) > 0;
 }
 
 static void
