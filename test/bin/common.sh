@@ -142,6 +142,8 @@ suppressions()		# files
 wrap_server()		# program
 {
 	local preload library
+	# initdb's work has nothing of ours in it
+	local plainly='case ${1:-} in --boot|--check|--single|-V) exec -a "$0" "$0.bare" "$@" ;; esac'
 
 	mv "$1" "$1.bare" || exit 1
 	if [ "${SANITIZE:-}" = yes ]; then
@@ -152,6 +154,7 @@ wrap_server()		# program
 		done
 		cat >"$1" <<-END
 			#!/bin/bash
+			$plainly
 			export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0:quarantine_size_mb=16:log_path=$work/reports/asan
 			export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1:log_path=$work/reports/ubsan
 			export LD_PRELOAD='$preload$work/root/no_translation.so'
@@ -160,6 +163,7 @@ wrap_server()		# program
 	else
 		cat >"$1" <<-END
 			#!/bin/bash
+			$plainly
 			exec valgrind --quiet --leak-check=no --num-callers=30 --gen-suppressions=all \\
 				$(suppressions "$original/../valgrind.supp" test/bin/valgrind.supp) ${VALGRIND_OPTIONS:-} \\
 				--log-file=$work/reports/valgrind.%p "\$0.bare" "\$@"
