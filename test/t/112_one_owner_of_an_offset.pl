@@ -24,7 +24,7 @@ my $kafka = StreamCount::Kafka->new->start;
 $kafka->create_topic('tweets', 2);
 
 my $node = StreamCount::Node->new('fenced');
-$node->init(brokers => $kafka->bootstrap, conf => "log_statement = none\n");
+$node->init(brokers => $kafka->bootstrap, conf => "log_statement = none\nautovacuum = off\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 $node->create_tweets_stream;
