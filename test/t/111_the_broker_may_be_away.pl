@@ -39,7 +39,7 @@ sub state_is
 		"SELECT string_agg(DISTINCT state || ': ' || coalesce(reason, ''), '; ') FROM (
 			SELECT state, reason FROM streamcount.rollups WHERE rollup = '$rollup'::regclass
 			UNION ALL SELECT state, reason FROM streamcount.progress WHERE rollup = '$rollup'::regclass) s",
-		qr/^$state: .*$reason[^;]*$/, timeout => 30);
+		qr/^$state: .*$reason[^;]*$/, timeout => 60);
 
 	pass("$name: $seen");
 	return;

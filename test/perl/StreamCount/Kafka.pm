@@ -269,6 +269,18 @@ sub kill9
 	return;
 }
 
+# So many bytes a second for all consumers with this client id together.
+sub limit_consumers
+{
+	my ($self, $client, $rate) = @_;
+	my $pid = $self->spawn_java('kafka.admin.ConfigCommand', '--bootstrap-server', $self->{bootstrap},
+		'--alter', '--entity-type', 'clients', '--entity-name', $client, '--add-config', "consumer_byte_rate=$rate");
+
+	waitpid $pid, 0;
+	croak "could not set a quota:\n" . $self->log_tail if $? != 0;
+	return;
+}
+
 sub restart
 {
 	my ($self) = @_;

@@ -18,10 +18,7 @@ package StreamCount::Mock;
 use strict;
 use warnings;
 
-use parent 'StreamCount::Broker';
-
-use Carp;
-use IO::Handle;
+use parent qw(StreamCount::Commanded StreamCount::Broker);
 
 # A reason why there can be no mock broker here, or undef.
 sub missing
@@ -38,9 +35,7 @@ sub missing
 sub new
 {
 	my ($class, %args) = @_;
-	my $missing = missing();
 
-	croak $missing if $missing;
 	return bless { brokers => $args{brokers} // 1 }, $class;
 }
 
@@ -48,17 +43,7 @@ sub start
 {
 	my ($self) = @_;
 
-	pipe(my $in, $self->{commands}) or croak $!;
-	pipe($self->{answers}, my $out) or croak $!;
-	$self->{commands}->autoflush(1);
-	$self->{pid} = StreamCount::Broker::spawn($out, \*STDERR, $in,
-		StreamCount::Broker::program('mock_broker'), $self->{brokers});
-	close $in;
-	close $out;
-	$self->{bootstrap} = readline $self->{answers};
-	croak 'the mock broker ended at once' unless defined $self->{bootstrap};
-	chomp $self->{bootstrap};
-	return $self;
+	return $self->start_program('mock_broker', $self->{brokers});
 }
 
 # One line of what mock_broker understands.
@@ -66,11 +51,7 @@ sub command
 {
 	my ($self, @words) = @_;
 
-	local $SIG{PIPE} = 'IGNORE';
-	print { $self->{commands} } "@words\n";
-	my $answer = readline $self->{answers};
-	croak "mock_broker: @words: " . ($answer // 'it has ended')
-	  unless defined $answer && $answer eq "ok\n";
+	$self->tell("@words");
 	return;
 }
 
@@ -96,14 +77,6 @@ sub up
 	my ($self, @broker) = @_;
 
 	$self->command('up', @broker);
-	return;
-}
-
-sub stop
-{
-	my ($self) = @_;
-
-	StreamCount::Broker::end($self->{pid}, 'KILL', 5);
 	return;
 }
 

@@ -1,0 +1,437 @@
+#!/usr/bin/env python3
+"""A broker that speaks Kafka's protocol and serves what a real one would not.
+
+usage: fake_broker.py
+
+Prints its address on the first line of stdout, then answers each line of
+stdin, a JSON object, by "ok", "ok VALUE" or "error: ...".  Ends with stdin,
+so that it never outlives whoever started it.
+
+  {"do": "create", "topic": T, "partitions": N}
+  {"do": "append", "topic": T, "partition": P, "records": [RECORD ...], ...}
+      one batch.  RECORD: {"value": V, "key": K, "offset": O, "timestamp": MS}
+      of which all may be left out: NULL, the next offset, the present.  Also
+      "codec": "gzip"; "log_append_time": MS; "last": O, where compaction has
+      left less than the batch once had
+  {"do": "trim", "topic": T, "partition": P, "oldest": O}
+  {"do": "fault", "topic": T, "partition": P, "offset": O, "kind": KIND,
+   "times": N}
+      misbehave in so many responses (without "times": in all) to fetches
+      that reach the batch with this offset
+  {"do": "heal", "topic": T}          its faults are over
+  {"do": "deaf", "is": true}          connections are accepted, and nothing is
+      answered; until it is not
+  {"do": "count", "what": WHAT}       how often: a fault by its kind, a request
+      by its name ("fetch", "metadata", ...), "accept"
+
+KINDs:  crc       the checksum is another one
+        flip      a bit of the payload has turned over; the checksum has not
+        magic     a format of batches that nobody knows
+        codec     a compression that nobody knows
+        gzip      said to be gzip, and is not
+        record    a record that is longer than its batch
+        short     the batch, and the response, end in the middle
+        old       the partition's first batch, once more, before the others
+        back      the batch before the one that was asked for, instead of it
+        large     a response that says that it is as long as 1.9 GB
+        silence   no answer to the fetch
+        empty     an answer without a message, though the end is not reached
+        error N   this error code, for example "error 56"
+
+The versions of requests are those that every librdkafka since 2.0 knows.
+"""
+
+import gzip
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+
+FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR, API_VERSIONS = 1, 2, 3, 10, 18
+NAMES = {FETCH: "fetch", LIST_OFFSETS: "list offsets", METADATA: "metadata",
+         FIND_COORDINATOR: "find coordinator", API_VERSIONS: "api versions"}
+# Produce is named for clients that ask by it which format of batches there is.
+VERSIONS = {0: (0, 7), FETCH: (4, 4), LIST_OFFSETS: (1, 2), METADATA: (1, 4),
+            FIND_COORDINATOR: (0, 1), API_VERSIONS: (0, 3)}
+OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC, UNSUPPORTED_VERSION = 1, 3, 35
+GZIP, UNKNOWN_CODEC, LOG_APPEND_TIME = 1, 7, 8
+UNKNOWN_MAGIC = 9
+LARGE = 1900000000
+
+
+def crc32c(data, _table=[]):
+    if not _table:
+        for i in range(256):
+            for _ in range(8):
+                i = i >> 1 ^ (0x82F63B78 if i & 1 else 0)
+            _table.append(i)
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _table[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def varint(number):
+    number = (number << 1 ^ number >> 63) & 0xFFFFFFFFFFFFFFFF
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def field(text):
+    if text is None:
+        return varint(-1)
+    data = text.encode()
+    return varint(len(data)) + data
+
+
+class Batch:
+    """Some records, and how they look on the wire."""
+
+    def __init__(self, records, first, last, codec, log_append_time):
+        self.records = records
+        self.first = first
+        self.last = last
+        self.attributes = GZIP if codec == "gzip" else 0
+        times = [record["timestamp"] for record in records] or [0]
+        self.base_time = times[0]
+        self.max_time = max(times)
+        if log_append_time is not None:
+            self.attributes |= LOG_APPEND_TIME
+            self.max_time = log_append_time
+
+    def payload(self, broken_record):
+        out = b""
+        for record in self.records:
+            body = (b"\0" + varint(record["timestamp"] - self.base_time)
+                    + varint(record["offset"] - self.first)
+                    + field(record.get("key")) + field(record.get("value")) + varint(0))
+            length = len(body) + (1000000 if broken_record and record is self.records[-1] else 0)
+            out += varint(length) + body
+        return gzip.compress(out) if self.attributes & GZIP else out
+
+    def bytes(self, kind=None):
+        attributes = self.attributes
+        payload = self.payload(kind == "record")
+        if kind == "codec":
+            attributes |= UNKNOWN_CODEC
+        elif kind == "gzip":
+            attributes |= GZIP
+            payload = b"\x1f\x8b" + bytes(i * 37 & 0xFF for i in range(len(payload)))
+        checked = struct.pack(">hiqqqhii", attributes, self.last - self.first, self.base_time,
+                              self.max_time, -1, -1, -1, len(self.records)) + payload
+        crc = crc32c(checked)
+        if kind == "crc":
+            crc ^= 0x10101
+        elif kind == "flip":
+            middle = len(checked) - len(payload) // 2
+            checked = checked[:middle] + bytes([checked[middle] ^ 4]) + checked[middle + 1:]
+        magic = UNKNOWN_MAGIC if kind == "magic" else 2
+        out = struct.pack(">qiibI", self.first, 9 + len(checked), 0, magic, crc) + checked
+        return out[:len(out) * 2 // 3] if kind == "short" else out
+
+
+class Partition:
+    def __init__(self):
+        self.batches = []
+        self.oldest = 0
+        self.end = 0
+        self.faults = []
+
+
+class Fault:
+    def __init__(self, kind, offset, times):
+        self.kind = kind
+        self.offset = offset
+        self.times = times
+
+
+class Log:
+    """All that there is; whoever uses it holds its lock."""
+
+    def __init__(self):
+        self.changed = threading.Condition()
+        self.topics = {}
+        self.deaf = False
+        self.counts = {}
+
+    def count(self, what):
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def partition(self, topic, number):
+        partitions = self.topics.get(topic, [])
+        return partitions[number] if 0 <= number < len(partitions) else None
+
+    def append(self, partition, command):
+        records = [dict(record) for record in command["records"]]
+        offset = partition.end
+        for record in records:
+            record["offset"] = offset = max(offset, record.get("offset", 0))
+            record.setdefault("timestamp", int(time.time() * 1000))
+            offset += 1
+        last = command.get("last", offset - 1)
+        first = command.get("first", records[0]["offset"] if records else partition.end)
+        partition.batches.append(Batch(records, first, last, command.get("codec"),
+                                       command.get("log_append_time")))
+        partition.end = last + 1
+
+    def fault_at(self, partition, batch):
+        """The fault of this batch, or of the partition from an offset on."""
+        for fault in partition.faults:
+            if fault.times != 0 and batch.first <= fault.offset <= batch.last:
+                fault.times -= 1
+                self.count(fault.kind)
+                return fault.kind
+        return None
+
+    def fetch(self, partition, offset, most):
+        """(error, bytes of batches or None for no answer at all, is large)"""
+        if offset < partition.oldest or offset > partition.end:
+            return OFFSET_OUT_OF_RANGE, b"", False
+        out = b""
+        for i, batch in enumerate(partition.batches):
+            if batch.last < offset or out and len(out) > most:
+                continue
+            kind = self.fault_at(partition, batch)
+            if kind in ("silence", "large", "empty") or kind and kind.startswith("error "):
+                # What is before it is answered first.
+                if out:
+                    return 0, out, False
+                if kind.startswith("error "):
+                    return int(kind[6:]), b"", False
+                return 0, None if kind == "silence" else b"", kind == "large"
+            if kind == "back":
+                return 0, b"".join(b.bytes() for b in partition.batches[:i][-1:]), False
+            if kind == "old":
+                out += partition.batches[0].bytes()
+            out += batch.bytes(kind)
+            if kind == "short":
+                break
+        return 0, out, False
+
+
+class Reader:
+    def __init__(self, data):
+        self.data = data
+        self.at = 0
+
+    def take(self, form):
+        values = struct.unpack_from(">" + form, self.data, self.at)
+        self.at += struct.calcsize(">" + form)
+        return values[0] if len(values) == 1 else values
+
+    def string(self):
+        length = self.take("h")
+        if length < 0:
+            return None
+        text = self.data[self.at:self.at + length].decode()
+        self.at += length
+        return text
+
+    def array(self, read):
+        return [read() for _ in range(max(self.take("i"), 0))]
+
+
+def string(text):
+    return struct.pack(">h", -1) if text is None else struct.pack(">h", len(text.encode())) + text.encode()
+
+
+def array(items):
+    return struct.pack(">i", len(items)) + b"".join(items)
+
+
+class Connection:
+    def __init__(self, log, sock, port):
+        self.log = log
+        self.sock = sock
+        self.port = port
+
+    def receive(self, length):
+        data = b""
+        while len(data) < length:
+            part = self.sock.recv(length - len(data))
+            if not part:
+                raise ConnectionError("the client has gone")
+            data += part
+        return data
+
+    def serve(self):
+        try:
+            while True:
+                request = Reader(self.receive(*struct.unpack(">i", self.receive(4))))
+                api, version, correlation = request.take("hhi")
+                request.string()
+                with self.log.changed:
+                    self.log.count(NAMES.get(api, str(api)))
+                    while self.log.deaf:
+                        self.log.changed.wait()
+                answer = self.answer(api, version, request)
+                if answer is None:
+                    continue
+                if answer == LARGE:
+                    self.sock.sendall(struct.pack(">ii", LARGE, correlation))
+                    continue
+                answer = struct.pack(">i", correlation) + answer
+                self.sock.sendall(struct.pack(">i", len(answer)) + answer)
+        except OSError:
+            self.sock.close()
+
+    def answer(self, api, version, request):
+        if api == API_VERSIONS:
+            return self.api_versions(version)
+        if api == METADATA:
+            return self.metadata(version, request)
+        if api == LIST_OFFSETS:
+            return self.list_offsets(version, request)
+        if api == FIND_COORDINATOR:
+            return self.find_coordinator(version)
+        if api == FETCH:
+            return self.fetch(request)
+        raise ConnectionError(f"request {api} is not known")
+
+    def api_versions(self, version):
+        if version > VERSIONS[API_VERSIONS][1]:
+            version, error = 0, UNSUPPORTED_VERSION
+        else:
+            error = 0
+        ranges = [struct.pack(">hhh", api, *span) for api, span in VERSIONS.items()]
+        if version < 3:
+            return struct.pack(">h", error) + array(ranges) + (struct.pack(">i", 0) if version else b"")
+        return (struct.pack(">hb", error, len(ranges) + 1) + b"".join(r + b"\0" for r in ranges)
+                + struct.pack(">ib", 0, 0))
+
+    def metadata(self, version, request):
+        count = request.take("i")
+        asked = [request.string() for _ in range(count)] if count >= 0 else None
+        with self.log.changed:
+            names = list(self.log.topics) if asked is None else asked
+            topics = [self.metadata_of(name) for name in names]
+        brokers = array([struct.pack(">i", 1) + string("127.0.0.1") + struct.pack(">i", self.port) + string(None)])
+        cluster = string("fake") if version >= 2 else b""
+        throttle = struct.pack(">i", 0) if version >= 3 else b""
+        return throttle + brokers + cluster + struct.pack(">i", 1) + array(topics)
+
+    def metadata_of(self, name):
+        partitions = self.log.topics.get(name, [])
+        return (struct.pack(">h", 0 if name in self.log.topics else UNKNOWN_TOPIC) + string(name) + b"\0"
+                + array([struct.pack(">hii", 0, i, 1) + struct.pack(">iiii", 1, 1, 1, 1)
+                         for i in range(len(partitions))]))
+
+    def list_offsets(self, version, request):
+        request.take("i")
+        if version >= 2:
+            request.take("b")
+        topics = request.array(lambda: (request.string(), request.array(lambda: request.take("iq"))))
+        out = []
+        with self.log.changed:
+            for name, asked in topics:
+                answers = []
+                for number, timestamp in asked:
+                    partition = self.log.partition(name, number)
+                    error = 0 if partition else UNKNOWN_TOPIC
+                    offset = -1 if not partition else partition.end if timestamp == -1 else partition.oldest
+                    answers.append(struct.pack(">ihqq", number, error, -1, offset))
+                out.append(string(name) + array(answers))
+        return (struct.pack(">i", 0) if version >= 2 else b"") + array(out)
+
+    def find_coordinator(self, version):
+        node = struct.pack(">i", 1) + string("127.0.0.1") + struct.pack(">i", self.port)
+        if version == 0:
+            return struct.pack(">h", 0) + node
+        return struct.pack(">ih", 0, 0) + string(None) + node
+
+    def fetch(self, request):
+        _, wait_ms, _, most, _ = request.take("iiiib")
+        topics = request.array(lambda: (request.string(), request.array(lambda: request.take("iqi"))))
+        until = time.monotonic() + wait_ms / 1000
+        with self.log.changed:
+            while True:
+                answer, some = self.fetch_now(topics, most)
+                left = until - time.monotonic()
+                if some or left <= 0:
+                    return answer
+                self.log.changed.wait(left)
+
+    def fetch_now(self, topics, most):
+        """The answer, and whether there is more in it than ends."""
+        out = []
+        some = False
+        for name, asked in topics:
+            answers = []
+            for number, offset, most_here in asked:
+                partition = self.log.partition(name, number)
+                if partition is None:
+                    error, data, end = UNKNOWN_TOPIC, b"", -1
+                else:
+                    error, data, large = self.log.fetch(partition, offset, min(most, most_here))
+                    end = partition.end
+                    if data is None:
+                        return None, True
+                    if large:
+                        return LARGE, True
+                some = some or error != 0 or data != b""
+                answers.append(struct.pack(">ihqqi", number, error, end, end, -1)
+                               + struct.pack(">i", len(data)) + data)
+            out.append(string(name) + array(answers))
+        return struct.pack(">i", 0) + array(out), some
+
+
+def obey(log, command):
+    """Do what a line of stdin says; what to print, or None."""
+    what = command["do"]
+    if what == "create":
+        log.topics[command["topic"]] = [Partition() for _ in range(command["partitions"])]
+    elif what == "heal":
+        for partition in log.topics[command["topic"]]:
+            partition.faults = []
+    elif what == "deaf":
+        log.deaf = command["is"]
+    elif what == "count":
+        return log.counts.get(command["what"], 0)
+    else:
+        partition = log.partition(command["topic"], command["partition"])
+        if partition is None:
+            raise ValueError("there is no such partition")
+        if what == "append":
+            log.append(partition, command)
+        elif what == "trim":
+            partition.oldest = command["oldest"]
+        elif what == "fault":
+            partition.faults.append(Fault(command["kind"], command["offset"], command.get("times", -1)))
+        else:
+            raise ValueError("there is no such command")
+    return None
+
+
+def accept(log, listener):
+    port = listener.getsockname()[1]
+    while True:
+        sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with log.changed:
+            log.count("accept")
+        threading.Thread(target=Connection(log, sock, port).serve, daemon=True).start()
+
+
+def main():
+    log = Log()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+    threading.Thread(target=accept, args=(log, listener), daemon=True).start()
+    print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    for line in sys.stdin:
+        try:
+            with log.changed:
+                answer = obey(log, json.loads(line))
+                log.changed.notify_all()
+            print("ok" if answer is None else f"ok {answer}", flush=True)
+        except (KeyError, TypeError, ValueError) as error:
+            print(f"error: {error!r}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

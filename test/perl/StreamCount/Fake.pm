@@ -1,0 +1,104 @@
+=pod
+
+=head1 NAME
+
+StreamCount::Fake - a broker that misbehaves on the wire, for tests
+
+=head1 SYNOPSIS
+
+  my $fake = StreamCount::Fake->new->start;
+  $fake->create_topic('tweets', 1);
+  $fake->append('tweets', 0, [ { value => '{"text": "the #first"}' } ]);
+  $fake->fault('tweets', 0, 0, 'crc');
+  $fake->heal('tweets');
+
+=head1 DESCRIPTION
+
+test/kafka/fake_broker.py has the faults.  What was appended before and after
+them can be read as from any broker, once it is healed: what it holds is
+right, and only what it serves is not.
+
+=cut
+
+package StreamCount::Fake;
+
+use strict;
+use warnings;
+
+use parent qw(StreamCount::Commanded StreamCount::Broker);
+
+sub new
+{
+	my ($class) = @_;
+
+	return bless {}, $class;
+}
+
+sub start
+{
+	my ($self) = @_;
+
+	return $self->start_program('fake_broker.py');
+}
+
+sub create_topic
+{
+	my ($self, $topic, $partitions) = @_;
+
+	$self->tell_json(do => 'create', topic => $topic, partitions => $partitions // 1);
+	return;
+}
+
+# One batch of records, hashes of value, key, offset, timestamp.
+sub append
+{
+	my ($self, $topic, $partition, $records, %args) = @_;
+
+	$self->tell_json(do => 'append', topic => $topic, partition => $partition, records => $records, %args);
+	return;
+}
+
+# Let everything before this offset be gone.
+sub trim
+{
+	my ($self, $topic, $partition, $oldest) = @_;
+
+	$self->tell_json(do => 'trim', topic => $topic, partition => $partition, oldest => $oldest);
+	return;
+}
+
+# fault('tweets', 0, 7, 'crc', times => 2)
+sub fault
+{
+	my ($self, $topic, $partition, $offset, $kind, %args) = @_;
+
+	$self->tell_json(do => 'fault', topic => $topic, partition => $partition, offset => $offset, kind => $kind, %args);
+	return;
+}
+
+sub heal
+{
+	my ($self, $topic) = @_;
+
+	$self->tell_json(do => 'heal', topic => $topic);
+	return;
+}
+
+# deaf(1): accept connections and answer nothing; deaf(0): answer again.
+sub deaf
+{
+	my ($self, $is) = @_;
+
+	$self->tell_json(do => 'deaf', is => $is ? JSON::PP::true : JSON::PP::false);
+	return;
+}
+
+# How often a fault was served, or a kind of request came.
+sub count
+{
+	my ($self, $what) = @_;
+
+	return $self->tell_json(do => 'count', what => $what);
+}
+
+1;

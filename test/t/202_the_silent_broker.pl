@@ -1,0 +1,154 @@
+# A broker that answers, but never with the messages that it says are there: it
+# does not answer fetches at all, or with nothing, with errors, with what is too
+# long or cannot be taken apart.  Most of that causes no event in a client.  The
+# partition is stalled, soon, with a reason; the others go on, the log stays
+# short, and when the fault is over all is counted exactly.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StreamCount::Fake;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => StreamCount::Fake->missing if StreamCount::Fake->missing;
+
+my $seen_within_s = 60;
+# How long the log is watched
+my $observed_s = $ENV{STREAMCOUNT_OBSERVED_SECONDS} // 20;
+
+my $fake = StreamCount::Fake->new->start;
+my $node = StreamCount::Node->new('silent');
+$node->init(
+	brokers => $fake->bootstrap,
+	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\nmax_worker_processes = 40\n"
+	  . "streamcount.max_workers = 24\nstreamcount.metadata_interval = 1s\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+
+sub tweets
+{
+	return [ map { { value => qq({"created_at": "2014-09-21T10:00:00Z", "text": "the #first and #tag$_"}) } } @_ ];
+}
+
+sub offsets_are
+{
+	my ($topic, $offsets, $name) = @_;
+
+	$node->wait_for_sql(
+		"SELECT string_agg(next_offset::text, ' ' ORDER BY partition)"
+		  . " FROM streamcount.progress WHERE rollup = 'of_$topic'::regclass", $offsets);
+	pass($name);
+	return;
+}
+
+# topic, fault, offset where it stands, reason, name
+my @silent = (
+	[ 'large', 'large', 5, 'nothing comes from offset 5 on, and the partition ends at 15: .*Invalid response size 1900000000',
+		'K17: a response that is too large' ],
+	[ 'record', 'record', 9, 'nothing comes from offset 9 on', 'K20: a record that cannot be taken apart' ],
+	[ 'short', 'short', 5, 'nothing comes from offset 5 on', 'K20: a batch that always ends in the middle' ],
+	[ 'silence', 'silence', 5, 'nothing comes from offset 5 on', 'K3: a fetch that is never answered' ],
+	[ 'empty', 'empty', 5, 'nothing comes from offset 5 on', 'K20: a fetch that never gives what is there' ],
+	[ 'storage', 'error 56', 5, 'nothing comes from offset 5 on', 'K20: a fetch that fails at the broker' ],
+	[ 'unknown', 'error -1', 5, 'Unknown', 'K20: a fetch that fails for an unknown reason' ],
+	[ 'corrupt', 'error 2', 5, 'CRC|[Cc]orrupt|Invalid', 'K18: a batch that the broker itself finds broken' ],
+	[ 'back', 'back', 5, 'too large|nothing comes', 'K34: the batch before, again and again' ]);
+
+my $begin = time;
+for my $case (@silent)
+{
+	my ($topic, $kind) = @$case;
+
+	$fake->create_topic($topic, 2);
+	$fake->append($topic, 0, tweets($_ * 5 + 1 .. $_ * 5 + 5)) for 0 .. 2;
+	$fake->append($topic, 1, tweets(16 .. 20));
+	$fake->fault($topic, 0, 7, $kind);
+	$node->create_tweets_stream(name => $topic);
+	$node->create_hashtags_rollup(name => "of_$topic", stream => $topic);
+}
+for my $case (@silent)
+{
+	my ($topic, $kind, $offset, $reason, $name) = @$case;
+	my $state = $topic eq 'corrupt' ? 'halted' : 'stalled';
+	my $seen = $node->wait_for_sql(
+		"SELECT state || ': ' || reason FROM streamcount.progress WHERE rollup = 'of_$topic'::regclass AND partition = 0",
+		qr/^$state: .*(?:$reason)/);
+
+	pass("$name: $seen");
+	cmp_ok(time - $begin, '<', $seen_within_s, "$name: seen in time");
+	cmp_ok($fake->count($kind), '>', 0, "$name: it was served");
+	$node->wait_for_sql("SELECT state, reason <> '', hint ~ 'skip_to' FROM streamcount.problems WHERE rollup = 'of_$topic'::regclass",
+		"$state|t|t");
+	pass("$name: streamcount.problems says what to do");
+	offsets_are($topic, "$offset 5", "$name: what is before it is counted");
+}
+
+# The others go on, and so do the faults, in silence.
+my $log = $node->log_size;
+my $until = time + $observed_s;
+# All partitions of a broker are in one response: where there is none, none goes on.
+my @others = grep { $_->[1] !~ /^(?:large|silence)$/ } @silent;
+$fake->append($_->[0], 1, tweets(21 .. 25)) for @others;
+offsets_are($_->[0], "$_->[2] 10", "$_->[4]: the other partition goes on") for @others;
+sleep 0.2 while time < $until;
+is($node->log_count(qr/./, $log), 0, "P39: no line in the log in $observed_s s of all these faults")
+  or diag substr slurp_file($node->logfile, $log), 0, 3000;
+is( $node->safe_psql('postgres', "SELECT string_agg(DISTINCT p.state, ' ') FROM streamcount.progress p WHERE partition = 0"),
+	'halted stalled', 'K17, K20: nothing has gone on by itself');
+my $lines = $node->log_count(qr/^20.* (?:LOG|WARNING|ERROR): .*(?:stalled|halted)/);
+cmp_ok($lines, '<=', 2 * @silent, 'P39: ' . @silent . " faults, $lines lines since their beginning");
+
+# The way out for one, and for the others the end of the fault
+$node->safe_psql('postgres', q{SELECT streamcount.skip_to('of_record', 0, 10)});
+offsets_are('record', '15 10', 'K20: skipped, it goes on behind it');
+is( $node->safe_psql('postgres', q{SELECT kind, first_offset, end_offset FROM streamcount.gaps
+		WHERE rollup = 'of_record'::regclass}),
+	'skipped|9|10', 'K20: what was skipped is listed');
+is( $node->safe_psql('postgres', q{SELECT string_agg(hashtag, ' ' ORDER BY hashtag) FROM of_record
+		WHERE "interval" = 'ALL' AND mentions = 1}),
+	join(' ', sort map { "#tag$_" } 1 .. 9, 11 .. 25), 'K20: all but what was skipped is counted');
+$fake->append($_->[0], 1, tweets(21 .. 25)) for grep { $_->[1] =~ /^(?:large|silence)$/ } @silent;
+$fake->heal($_->[0]) for @silent;
+$node->safe_psql('postgres', q{SELECT streamcount.resume('of_corrupt')});
+for my $case (@silent)
+{
+	my ($topic, $kind, $offset, $reason, $name) = @$case;
+
+	next if $topic eq 'record';
+	offsets_are($topic, '15 10', "$name: the fault is over, it goes on by itself");
+	is($node->differences($fake, $topic, name => "of_$topic"), '', "$name: exact");
+}
+$node->wait_for_sql('SELECT count(*) FROM streamcount.problems', '0');
+pass('nothing is left of the problems');
+
+# ---------------------------------------------------------------------
+# Not only one partition
+# ---------------------------------------------------------------------
+
+# A broker that accepts connections and is deaf
+$fake->deaf(1);
+$node->wait_for_sql(q{SELECT DISTINCT state, reason <> '' FROM streamcount.progress}, 'connecting|t');
+pass('K3: nothing is answered any more: connecting');
+$node->safe_psql('postgres', 'CHECKPOINT');
+my $stop = time;
+$node->stop('fast');
+cmp_ok(time - $stop, '<', 1, 'K3: nothing is answered: a fast stop takes less than a second');
+$node->start;
+$node->wait_for_sql(q{SELECT DISTINCT state FROM streamcount.rollups}, 'connecting');
+pass('K3: accepted and never answered at the start: connecting');
+$fake->append('empty', 0, tweets(26 .. 30));
+$fake->deaf(0);
+offsets_are('empty', '20 10', 'K3: answered again, it goes on');
+is($node->differences($fake, 'empty', name => 'of_empty'), '', 'K3: exact');
+
+is($node->log_count(qr/was terminated by signal|PANIC|TRAP:/), 0, 'no crash');
+$node->stop('fast');
+$fake->stop;
+done_testing();
