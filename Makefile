@@ -63,6 +63,7 @@ OBJS = \
 	src/scan_ask.o \
 	src/session.o \
 	src/source.o \
+	src/source_ask.o \
 	src/source_conf.o \
 	src/source_event.o \
 	src/source_fetch.o \
@@ -76,6 +77,7 @@ OBJS = \
 	src/sqlapi_token.o \
 	src/sqlapi_way.o \
 	src/sqlapi_window.o \
+	src/stall.o \
 	src/starts.o \
 	src/stats.o \
 	src/stats_crash.o \

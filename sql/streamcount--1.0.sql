@@ -420,7 +420,10 @@ CREATE VIEW streamcount.progress AS
 		CASE
 			WHEN p.state IS NOT NULL THEN p.since
 			WHEN s.state IS NOT NULL THEN s.since
-			ELSE u.since
+			WHEN u.pid IS NULL OR l.state IS NULL
+				OR u.state OPERATOR(pg_catalog.=) ANY ('{connecting,stalled,blocked,restoring}'::pg_catalog.text[])
+				THEN u.since
+			ELSE l.since
 		END AS since,
 		CASE
 			WHEN NOT r.may_see_reason THEN NULL
@@ -432,7 +435,9 @@ CREATE VIEW streamcount.progress AS
 				THEN u.reason
 			ELSE l.reason
 		END AS reason,
-		COALESCE(p.hint, s.hint) AS hint,
+		COALESCE(p.hint, s.hint, CASE WHEN l.state OPERATOR(pg_catalog.=) 'stalled'
+			THEN 'It goes on by itself as soon as the broker serves what is there; streamcount.skip_to() goes on behind it.'
+			END) AS hint,
 		l.last_message_time, l.checked_at
 	FROM streamcount.visible_rollups r
 		JOIN streamcount.rollup_progress p ON p.rollup OPERATOR(pg_catalog.=) r.rollup

@@ -19,12 +19,10 @@
 #include "crash_point.h"
 #include "ledger.h"
 #include "report.h"
-#include "stats.h"
+#include "stall.h"
 
 /* Entries of one call: enough to make it cheap, few enough to stay in cache. */
 #define TAKE 1000
-/* With messages to read and none coming, a new process tries again. */
-#define STALL_MS 60000
 /* Files with keys and certificates are read once in a client's life. */
 #define AUTH_RETRY_MS 30000
 /* A broken batch may be the wire's fault: so many new starts, then a halt. */
@@ -45,14 +43,17 @@ sc_arrivals_assign(ScServed *served, ScSource *source)
 {
 	int32	   *partitions = palloc(sizeof(int32) * Max(served->npositions, 1));
 	int64	   *offsets = palloc(sizeof(int64) * Max(served->npositions, 1));
+	int			n = 0;
 
 	for (int i = 0; i < served->npositions; i++)
 	{
-		partitions[i] = served->positions[i].partition;
-		offsets[i] = sc_arrivals_begin(served, &served->positions[i]);
+		if (sc_stall_rests(&served->positions[i]))
+			continue;
+		partitions[n] = served->positions[i].partition;
+		offsets[n++] = sc_arrivals_begin(served, &served->positions[i]);
 	}
-	if (served->npositions > 0)
-		sc_source_assign(source, served->npositions, partitions, offsets);
+	if (n > 0)
+		sc_source_assign(source, n, partitions, offsets);
 	pfree(partitions);
 	pfree(offsets);
 }
@@ -69,6 +70,10 @@ sc_arrivals_events(ScServed *served, ScSource *source)
 		{
 			case SC_EVENT_LOG:
 				ereport(DEBUG1, (errmsg_internal("librdkafka: %s", event.text)));
+				break;
+			case SC_EVENT_TROUBLE:
+				strlcpy(served->trouble, event.text, sizeof(served->trouble));
+				served->trouble_at = sc_clock_now();
 				break;
 			case SC_EVENT_DISCONNECTED:
 				lost = true;
@@ -185,10 +190,9 @@ out_of_range(ScServed *served, ScSource *source, ScPosition *position)
 
 	if (!sc_source_offsets(source, 1, &position->partition, SC_OFFSET_EARLIEST, &oldest, 1000, &error) ||
 		!sc_source_offsets(source, 1, &position->partition, SC_OFFSET_LATEST, &end, 1000, &error))
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("could not ask for offsets of Kafka topic \"%s\": %s",
-						served->stream->topic, error)));
+		sc_stall_fail(served, position,
+					  psprintf("offset " INT64_FORMAT " is refused, and the oldest and newest could not be asked for: %s",
+							   position->next, error));
 	if (position->next < oldest && served->stream->skip_gaps)
 		lose_until(served, position->partition, oldest);
 	if (position->next < oldest)
@@ -202,23 +206,16 @@ out_of_range(ScServed *served, ScSource *source, ScPosition *position)
 	/* Only the message that was read last has been deleted meanwhile. */
 	if (sc_arrivals_begin(served, position) < oldest)
 		sc_unit_start_anew(DEBUG1, "the message to begin with is gone");
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("broker refused offset " INT64_FORMAT " of Kafka topic \"%s\", partition %d",
-					position->next, served->stream->topic, position->partition)));
+	sc_stall_fail(served, position,
+				  psprintf("offset " INT64_FORMAT " is refused, though it is between the oldest and the newest",
+						   position->next));
 }
 
 static void
-corrupt(ScServed *served, const ScPosition *position, const char *text)
+corrupt(ScServed *served, ScPosition *position, const char *text)
 {
-	ScUnitInfo	info;
-
-	if (!sc_stats_unit_of(served->unit.stream, served->unit.rollup, &info) ||
-		info.failures < CORRUPT_TRIES)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("could not read Kafka topic \"%s\", partition %d, at offset " INT64_FORMAT ": %s",
-						served->stream->topic, position->partition, position->next, text)));
+	if (!position->stalled || position->stall.tries < CORRUPT_TRIES)
+		sc_stall_fail(served, position, text);
 	halt_partition(served, position->partition, 0, position->next + 1,
 				   psprintf("the batch at offset " INT64_FORMAT " is broken: %s", position->next, text),
 				   "Repair the topic and run streamcount.resume(), or go on behind it by streamcount.skip_to().");
@@ -245,10 +242,7 @@ sc_arrivals_meet_fault(ScServed *served, ScSource *source)
 			sc_unit_start_anew(DEBUG1, served->fault_text);
 			break;
 		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_FDW_ERROR),
-					 errmsg("could not read Kafka topic \"%s\", partition %d: %s",
-							served->stream->topic, position->partition, served->fault_text)));
+			sc_stall_fail(served, position, served->fault_text);
 	}
 }
 
@@ -291,6 +285,10 @@ take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 			position->lent = &fetch->message;
 			position->at_end = position->looked_back = position->denied = false;
 			position->moved_at = now;
+			position->behind_since = 0;
+			position->came = true;
+			if (unlikely(position->stalled))
+				sc_stall_end(served, position);
 			served->bytes += fetch->message.payload_len;
 			served->way->methods->accept(served->way, &fetch->message);
 			SC_CRASH_POINT("after_tally");
@@ -378,7 +376,17 @@ bool
 sc_arrivals_behind(const ScServed *served)
 {
 	for (int i = 0; i < served->npositions; i++)
-		if (served->positions[i].high_watermark > served->positions[i].next)
+		if (!served->positions[i].stalled &&
+			served->positions[i].high_watermark > served->positions[i].next)
+			return true;
+	return false;
+}
+
+bool
+sc_arrivals_since(const ScServed *served, TimestampTz then)
+{
+	for (int i = 0; i < served->npositions; i++)
+		if (served->positions[i].came && served->positions[i].moved_at > then)
 			return true;
 	return false;
 }
@@ -412,10 +420,6 @@ sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms)
 	{
 		ScPosition *position = &served->positions[i];
 
-		if (ends[i] <= position->next)
-			position->behind_at = 0;
-		else if (position->behind_at == 0)
-			position->behind_at = sc_clock_now();
 		position->asked_end = position->high_watermark = ends[i];
 		position->open_end = sc_source_high_watermark(source, position->partition);
 		position->checked_at = GetCurrentTimestamp();
@@ -437,23 +441,4 @@ sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
 		return false;
 	check_ends(served);
 	return true;
-}
-
-void
-sc_arrivals_watch(const ScServed *served, TimestampTz now)
-{
-	for (int i = 0; i < served->npositions; i++)
-	{
-		const ScPosition *position = &served->positions[i];
-
-		if (position->high_watermark <= position->next || position->denied ||
-			!TimestampDifferenceExceeds(Max(position->moved_at, position->behind_at), now, STALL_MS))
-			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("stalled: nothing came from Kafka topic \"%s\", partition %d, for %d s",
-						served->stream->topic, position->partition, STALL_MS / 1000),
-				 errdetail("It stands at offset " INT64_FORMAT ", the partition ends at " INT64_FORMAT ".",
-						   position->next, position->high_watermark)));
-	}
 }

@@ -66,6 +66,8 @@ sc_report_due(TimestampTz now)
 static ScState
 present_state(const ScPosition *position, TimestampTz now)
 {
+	if (position->stalled)
+		return SC_STATE_STALLED;
 	if (!position->at_end && position->high_watermark > position->next)
 		return SC_STATE_CATCHING_UP;
 	if (!TimestampDifferenceExceeds(position->moved_at, now, RUNNING_MS))
@@ -79,7 +81,7 @@ state_of(ScPosition *position, TimestampTz now)
 	ScState		state = present_state(position, sc_clock_now());
 
 	if (state != position->state || position->since == 0)
-		position->since = now;
+		position->since = position->stalled ? position->stall.since : now;
 	position->state = state;
 	return state;
 }
@@ -112,6 +114,8 @@ put_part(const ScServed *served, const ScTask *task, const ScPart *part,
 	live.since = position ? position->since : now;
 	if (live.state == SC_STATE_WAITING)
 		explain_waiting(position, live.reason);
+	if (position && position->stalled)
+		strlcpy(live.reason, position->stall.reason, SC_REASON_LEN);
 	live.end_request = end_request;
 	live.end_offset = position ? position->asked_end : part->next;
 	sc_stats_live_put(&live);

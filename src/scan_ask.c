@@ -17,8 +17,8 @@
 /* A question that has another answer does not wait that long. */
 #define END_TIMEOUT_MS		3000
 
-/* One question's length: interrupts wait for it. */
-#define QUESTION_MS			100
+/* One question's length; the brokers may be far away. */
+#define QUESTION_MS			1000
 
 /* Remember what librdkafka says; an ERROR where it is of no use to wait. */
 static void
@@ -31,6 +31,7 @@ drain_events(ScScan *scan)
 		switch (event.kind)
 		{
 			case SC_EVENT_LOG:
+			case SC_EVENT_TROUBLE:
 				ereport(DEBUG1, (errmsg_internal("librdkafka: %s", event.text)));
 				break;
 			case SC_EVENT_DISCONNECTED:
@@ -192,7 +193,7 @@ has_trouble(ScScan *scan)
 	ScEvent		event;
 
 	while (sc_source_event(scan->source, &event))
-		if (event.kind != SC_EVENT_LOG)
+		if (event.kind != SC_EVENT_LOG && event.kind != SC_EVENT_TROUBLE)
 			return true;
 	return false;
 }

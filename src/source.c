@@ -14,8 +14,6 @@
 #include "postgres.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,8 +29,8 @@
  * Threads inherit the signal mask.  A signal that one of them took would be
  * lost for PostgreSQL, whose handlers only know the main thread.
  */
-static sigset_t
-block_signals(void)
+sigset_t
+sc_source_block_signals(void)
 {
 	sigset_t	all;
 	sigset_t	before;
@@ -45,7 +43,7 @@ block_signals(void)
 static rd_kafka_t *
 start_client(rd_kafka_conf_t *conf, char *errstr, size_t size)
 {
-	sigset_t	before = block_signals();
+	sigset_t	before = sc_source_block_signals();
 	rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, errstr, size);
 
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -62,6 +60,7 @@ create_source(bool want_headers)
 
 	source->cx = cx;
 	source->pipe[0] = source->pipe[1] = -1;
+	source->answered[0] = source->answered[1] = -1;
 	if (want_headers)
 		source->lent_cx = AllocSetContextCreate(cx, "streamcount headers",
 												ALLOCSET_DEFAULT_SIZES);
@@ -69,11 +68,11 @@ create_source(bool want_headers)
 }
 
 static bool
-open_pipe(ScSource *source)
+open_pipe(int *fds)
 {
-	if (pipe2(source->pipe, O_NONBLOCK | O_CLOEXEC) != 0)
+	if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0)
 	{
-		source->pipe[0] = source->pipe[1] = -1;
+		fds[0] = fds[1] = -1;
 		return false;
 	}
 	ReserveExternalFD();
@@ -107,7 +106,7 @@ sc_source_try_open(const ScStream *stream, bool want_headers, const char *client
 		sc_source_conf_number(conf, "queued.max.messages.kbytes") * 1024;
 
 	reason[0] = '\0';
-	if (!open_pipe(source))
+	if (!open_pipe(source->pipe) || !open_pipe(source->answered))
 		strlcpy(reason, strerror(errno), size);
 	else
 		source->rk = start_client(conf, reason, size);
@@ -191,25 +190,58 @@ sc_source_seek(ScSource *source, int n, const int32 *partitions, const int64 *of
 	return done;
 }
 
-static void *
-destroy_client(void *rk)
+/* What outlives a source, since it may take long. */
+typedef struct Ending
 {
-	rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	rd_kafka_t *rk;
+	rd_kafka_topic_t *topic;
+	ScQuestion *question;
+	int			fds[4];
+} Ending;
+
+static void *
+end_client(void *arg)
+{
+	Ending	   *ending = arg;
+
+	if (ending->question != NULL)
+	{
+		pthread_join(ending->question->thread, NULL);
+		sc_source_answered(ending->question);
+	}
+	for (int i = 0; i < (int) lengthof(ending->fds); i++)
+	{
+		if (ending->fds[i] >= 0)
+			close(ending->fds[i]);
+	}
+	if (ending->topic != NULL)
+		rd_kafka_topic_destroy(ending->topic);
+	if (ending->rk != NULL)
+		rd_kafka_destroy_flags(ending->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	free(ending);
 	return NULL;
 }
 
 /*
- * Before librdkafka 2.6.1, rd_kafka_destroy() never returns once the topic
- * was deleted, so it has a thread of its own, which knows nothing of
- * PostgreSQL.  If it hangs, a few idle threads stay until the process ends.
+ * A question that nobody waits for any more has to end first, and before
+ * librdkafka 2.6.1, rd_kafka_destroy() never returns once the topic was
+ * deleted.  So a thread does it, which knows nothing of PostgreSQL.  If it
+ * hangs, a few idle threads stay until the process ends.
  */
 static void
-stop_client(rd_kafka_t *rk)
+stop_client(const ScSource *source)
 {
-	sigset_t	before = block_signals();
+	Ending	   *ending = malloc(sizeof(Ending));
+	sigset_t	before;
 	pthread_t	thread;
-	bool		started = pthread_create(&thread, NULL, destroy_client, rk) == 0;
+	bool		started;
 
+	if (ending == NULL)
+		return;
+	*ending = (Ending) {source->rk, source->topic, source->question,
+		{source->pipe[0], source->pipe[1], source->answered[0], source->answered[1]}};
+	before = sc_source_block_signals();
+	started = pthread_create(&thread, NULL, end_client, ending) == 0;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (started)
 	{
@@ -240,16 +272,11 @@ sc_source_close(ScSource *source)
 	close_queue(source->events);
 	if (source->assigned != NULL)
 		rd_kafka_topic_partition_list_destroy(source->assigned);
-	if (source->topic != NULL)
-		rd_kafka_topic_destroy(source->topic);
-	if (source->rk != NULL)
-		stop_client(source->rk);
-	if (source->pipe[0] >= 0)
+	stop_client(source);
+	for (int i = 0; i < 4; i++)
 	{
-		close(source->pipe[0]);
-		close(source->pipe[1]);
-		ReleaseExternalFD();
-		ReleaseExternalFD();
+		if ((i < 2 ? source->pipe : source->answered)[i % 2] >= 0)
+			ReleaseExternalFD();
 	}
 	MemoryContextDelete(source->cx);
 }

@@ -3,8 +3,9 @@
  * source.h
  *		Kafka, seen from the rest of streamcount.
  *
- * Every call returns at once unless it takes a timeout.  No call raises an
- * ERROR except where it says so; what librdkafka has to say arrives by
+ * Every call returns at once unless it takes a timeout; while such a one
+ * waits, it serves interrupts.  No call raises any other ERROR except where
+ * it says so; what librdkafka has to say arrives by
  * sc_source_event().
  *
  *-------------------------------------------------------------------------
@@ -19,6 +20,7 @@ typedef struct ScSource ScSource;
 typedef enum ScEventKind
 {
 	SC_EVENT_LOG,				/* a log line of librdkafka's */
+	SC_EVENT_TROUBLE,			/* a connection or a request has failed */
 	SC_EVENT_DISCONNECTED,		/* all brokers are down, or cannot be reached */
 	SC_EVENT_AUTH_FAILED,		/* authentication or TLS, on either side */
 	SC_EVENT_FATAL				/* the client cannot go on */
@@ -94,10 +96,10 @@ extern void sc_source_release(ScSource *source);
 extern bool sc_source_event(ScSource *source, ScEvent *event);
 
 /*
- * Questions to the brokers.  They wait for at most timeout_ms, which should
- * be short (interrupts are not served meanwhile), and return false with the
- * reason in *error (a static buffer of the source's).  Never call one
- * inside a transaction that holds locks.
+ * Questions to the brokers.  They wait for at most timeout_ms, once assigned
+ * only a moment where messages wait, too, and return false with the reason in
+ * *error (a static buffer of the source's).  Never call one inside a
+ * transaction that holds locks.
  */
 typedef enum ScTopicAnswer
 {

@@ -82,8 +82,7 @@ describe_error(ScSource *source, rd_kafka_event_t *from, ScEvent *event)
 
 	explain(source, rd_kafka_event_error_string(from), event->text, sizeof(event->text));
 
-	event->kind = SC_EVENT_LOG;
-	event->elevel = LOG;
+	event->kind = SC_EVENT_TROUBLE;
 	switch (err)
 	{
 		case RD_KAFKA_RESP_ERR__FATAL:

@@ -21,12 +21,12 @@
 /* How often a pause is ended, at the most, while a full queue is taken. */
 #define PAUSE_ENDS 4
 
-static void
-drain_pipe(ScSource *source)
+void
+sc_source_drain(int fd)
 {
 	char		bytes[64];
 
-	while (read(source->pipe[0], bytes, sizeof(bytes)) > 0)
+	while (read(fd, bytes, sizeof(bytes)) > 0)
 		 /* level-triggered: only emptiness counts */ ;
 }
 
@@ -169,7 +169,7 @@ sc_source_poll(ScSource *source, ScFetch *entries, int max)
 	make_room(source, max);
 
 	/* The pipe first: what comes after that writes into it again. */
-	drain_pipe(source);
+	sc_source_drain(source->pipe[0]);
 	do
 	{
 		ssize_t		taken;

@@ -10,6 +10,9 @@
 
 #include "source.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include <librdkafka/rdkafka.h>
 
 #if RD_KAFKA_VERSION < 0x020002ff
@@ -17,6 +20,32 @@
 #endif
 
 #define SC_SOURCE_TEXT 512
+
+/* What a thread asks the brokers. */
+typedef enum ScQuestionKind
+{
+	SC_ASK_METADATA,
+	SC_ASK_OFFSETS,
+	SC_ASK_CLUSTER
+} ScQuestionKind;
+
+/* Malloc'd, and the thread's until it is done. */
+typedef struct ScQuestion
+{
+	ScQuestionKind kind;
+	pthread_t	thread;
+	rd_kafka_t *rk;
+	rd_kafka_topic_t *topic;
+	int			answered;		/* pipes that are told of the end */
+	int			arrived;
+	int			timeout_ms;
+	bool		done;
+
+	rd_kafka_resp_err_t err;
+	rd_kafka_topic_partition_list_t *list;	/* asked, and answered in place */
+	const rd_kafka_metadata_t *metadata;
+	char	   *cluster_id;
+} ScQuestion;
 
 struct ScSource
 {
@@ -26,6 +55,8 @@ struct ScSource
 	rd_kafka_queue_t *events;	/* the client's main queue */
 	rd_kafka_queue_t *fetched;	/* the consumer queue */
 	int			pipe[2];		/* librdkafka writes [1], we read [0] */
+	int			answered[2];	/* the same, of the thread that asks */
+	ScQuestion *question;		/* under way */
 
 	/* lent out until sc_source_release() */
 	rd_kafka_message_t **messages;
@@ -58,6 +89,20 @@ extern void sc_source_name_causes(rd_kafka_conf_t *conf);
 
 /* NULL, or those words, where the log line is one that has them. */
 extern const char *sc_source_certificate_cause(const char *facility, const char *text);
+
+/* All of them; the mask that was before. */
+extern sigset_t sc_source_block_signals(void);
+/* Take what is in a pipe: only emptiness counts. */
+extern void sc_source_drain(int fd);
+
+/*
+ * Ask, and wait for at most timeout_ms.  NULL: there is no answer so far, or
+ * messages have arrived, which are not to wait for one.  Takes the question;
+ * the answer is to be given back.  Serves interrupts.
+ */
+extern ScQuestion *sc_source_question(ScSource *source, ScQuestionKind kind, int timeout_ms);
+extern ScQuestion *sc_source_ask(ScSource *source, ScQuestion *q);
+extern void sc_source_answered(ScQuestion *q);
 
 /* Does the error say that the topic, or the partition, is not there? */
 extern bool sc_source_is_missing(rd_kafka_resp_err_t err);

@@ -38,33 +38,29 @@ answer_of(ScSource *source, const rd_kafka_metadata_topic_t *topic,
 	return SC_TOPIC_NO_ANSWER;
 }
 
+static const char *const NO_ANSWER = "no broker has answered";
+
 ScTopicAnswer
 sc_source_partitions(ScSource *source, int *npartitions, int timeout_ms,
 					 const char **error)
 {
-	const rd_kafka_metadata_t *metadata;
-	ScTopicAnswer answer;
-	rd_kafka_resp_err_t err;
+	ScQuestion *q = sc_source_ask(source, sc_source_question(source, SC_ASK_METADATA, timeout_ms));
+	ScTopicAnswer answer = SC_TOPIC_NO_ANSWER;
 
-	err = rd_kafka_metadata(source->rk, 0, source->topic, &metadata, timeout_ms);
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
+	if (q == NULL || q->err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		/* "Broker transport failure" alone would not say why. */
-		(void) fail(source, error, source->trouble[0] != '\0' ? source->trouble : rd_kafka_err2str(err));
-		return SC_TOPIC_NO_ANSWER;
-	}
-	source->trouble[0] = '\0';
-	if (metadata->topic_cnt == 1)
+		(void) fail(source, error, source->trouble[0] != '\0' ? source->trouble :
+					q ? rd_kafka_err2str(q->err) : NO_ANSWER);
+	else if (q->metadata->topic_cnt == 1)
 	{
-		answer = answer_of(source, &metadata->topics[0], error);
-		*npartitions = metadata->topics[0].partition_cnt;
+		source->trouble[0] = '\0';
+		answer = answer_of(source, &q->metadata->topics[0], error);
+		*npartitions = q->metadata->topics[0].partition_cnt;
 	}
 	else
-	{
 		(void) fail(source, error, "the brokers' answer does not name the topic");
-		answer = SC_TOPIC_NO_ANSWER;
-	}
-	rd_kafka_metadata_destroy(metadata);
+	if (q != NULL)
+		sc_source_answered(q);
 	return answer;
 }
 
@@ -74,22 +70,26 @@ ask_offsets(ScSource *source, int n, const int32 *partitions, int64 timestamp_ms
 			int64 *offsets, int timeout_ms, const char **error)
 {
 	const char *topic = rd_kafka_topic_name(source->topic);
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+	ScQuestion *q = sc_source_question(source, SC_ASK_OFFSETS, timeout_ms);
 	rd_kafka_resp_err_t err;
 
+	q->list = rd_kafka_topic_partition_list_new(n);
 	for (int i = 0; i < n; i++)
-		rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset =
+		rd_kafka_topic_partition_list_add(q->list, topic, partitions[i])->offset =
 			timestamp_ms;
-	err = rd_kafka_offsets_for_times(source->rk, list, timeout_ms);
+	q = sc_source_ask(source, q);
+	if (q == NULL)
+		return fail(source, error, NO_ANSWER);
+	err = q->err;
 	for (int i = 0; i < n && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
 	{
-		err = list->elems[i].err;
-		offsets[i] = list->elems[i].offset;
+		err = q->list->elems[i].err;
+		offsets[i] = q->list->elems[i].offset;
 		/* "No message since then" is an answer to a time alone. */
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && timestamp_ms < 0 && offsets[i] < 0)
 			err = RD_KAFKA_RESP_ERR__NO_OFFSET;
 	}
-	rd_kafka_topic_partition_list_destroy(list);
+	sc_source_answered(q);
 	return err == RD_KAFKA_RESP_ERR_NO_ERROR ||
 		fail(source, error, rd_kafka_err2str(err));
 }
@@ -149,12 +149,12 @@ sc_source_cluster_id(ScSource *source, int timeout_ms)
 {
 	if (source->cluster_id == NULL)
 	{
-		char	   *id = rd_kafka_clusterid(source->rk, timeout_ms);
+		ScQuestion *q = sc_source_ask(source, sc_source_question(source, SC_ASK_CLUSTER, timeout_ms));
 
-		if (id == NULL)
-			return NULL;
-		source->cluster_id = MemoryContextStrdup(source->cx, id);
-		rd_kafka_mem_free(source->rk, id);
+		if (q != NULL && q->cluster_id != NULL)
+			source->cluster_id = MemoryContextStrdup(source->cx, q->cluster_id);
+		if (q != NULL)
+			sc_source_answered(q);
 	}
 	return source->cluster_id;
 }

@@ -17,9 +17,9 @@
 #include "starts.h"
 #include "stream.h"
 
-/* A broker question is repeated until this has passed; each try is short. */
-#define ANSWER_TRIES 100
-#define ANSWER_TIMEOUT_MS 300
+/* A broker question is repeated so often. */
+#define ANSWER_TRIES 30
+#define ANSWER_TIMEOUT_MS 1000
 
 static bool topic_was_missing = false;
 

@@ -189,6 +189,7 @@ sc_stats_find_or_make_locked(Oid db, Oid stream, Oid rollup)
 		slot->latch = NULL;
 		slot->joined_at = 0;
 		slot->careful = 0;
+		slot->nstalls = 0;
 		slot->info.unit.db = db;
 		slot->info.unit.stream = stream;
 		slot->info.unit.rollup = rollup;

@@ -43,6 +43,20 @@ typedef struct ScUnit
 
 #define SC_REASON_LEN 256
 
+/* A partition that stands still, as one worker of a unit tells the next. */
+typedef struct ScStall
+{
+	int32		partition;
+	int64		offset;			/* where it stands */
+	int			tries;			/* so many workers have failed there */
+	TimestampTz since;
+	TimestampTz retry_at;		/* by clock.h: it is not read before; 0: it is read */
+	char		reason[SC_REASON_LEN];
+} ScStall;
+
+/* So many of a unit are remembered. */
+#define SC_MAX_STALLS 16
+
 /* What a live worker knows of one partition of one rollup. */
 typedef struct ScLive
 {
@@ -111,6 +125,9 @@ extern void sc_stats_worker_will_restart(const char *reason);
  */
 extern void sc_stats_worker_set_careful(int64 messages);
 extern int64 sc_stats_worker_careful(void);
+/* Of the unit, whichever worker serves it; up to SC_MAX_STALLS */
+extern int	sc_stats_worker_stalls(ScStall *stalls);
+extern void sc_stats_worker_set_stalls(int n, const ScStall *stalls);
 /* Nothing left to serve: the launcher forgets the unit. */
 extern void sc_stats_worker_finished(void);
 

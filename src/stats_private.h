@@ -39,6 +39,8 @@ typedef struct ScSlot
 	ScState		trouble;		/* SC_STATE_DOWN: nothing */
 	TimestampTz trouble_since;
 	char		trouble_reason[SC_REASON_LEN];
+	int			nstalls;
+	ScStall		stalls[SC_MAX_STALLS];
 	pg_atomic_uint32 told;		/* the worker has to read the catalog again */
 	pg_atomic_uint64 end_request;
 	ScUnitInfo	info;

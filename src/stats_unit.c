@@ -215,6 +215,28 @@ sc_stats_worker_careful(void)
 	return mine == NULL ? 0 : mine->careful;
 }
 
+int
+sc_stats_worker_stalls(ScStall *stalls)
+{
+	int			n = mine == NULL ? 0 : mine->nstalls;
+
+	for (int i = 0; i < n; i++)
+		stalls[i] = mine->stalls[i];
+	return n;
+}
+
+void
+sc_stats_worker_set_stalls(int n, const ScStall *stalls)
+{
+	if (mine == NULL)
+		return;
+	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < n; i++)
+		mine->stalls[i] = stalls[i];
+	mine->nstalls = n;
+	LWLockRelease(sc_stats_shared->unit_lock);
+}
+
 /*
  * What was committed after the worker's last look at the catalog may be
  * something to serve: then it is started again.

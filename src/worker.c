@@ -32,6 +32,7 @@
 #include "guc.h"
 #include "report.h"
 #include "session.h"
+#include "stall.h"
 #include "starts.h"
 #include "stats.h"
 #include "unit.h"
@@ -43,8 +44,8 @@
 #define LOCKED_RECHECK_MS 100
 /* A restore under way tells nobody when it has ended. */
 #define RESTORE_RECHECK_MS 1000
-/* One question to the brokers: no interrupt is served meanwhile. */
-#define QUESTION_MS 200
+/* One question to the brokers, which may be far away. */
+#define QUESTION_MS 1000
 /* Between questions that were not answered. */
 #define QUESTION_PAUSE_MS 300
 /* Files with keys and certificates may be mended, and nobody tells. */
@@ -53,6 +54,8 @@
 #define MISSING 4
 /* So many in a row: the brokers are not there.  One can be lost on a busy day. */
 #define UNANSWERED 3
+/* But where messages came until now, answers may only have to stand in line. */
+#define IN_LINE_MS 15000
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000
 /*
@@ -214,7 +217,10 @@ ask_topic(Worker *w, int *npartitions, const char **error)
 {
 	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, QUESTION_MS, error);
 
-	w->unanswered = answer == SC_TOPIC_NO_ANSWER ? w->unanswered + 1 : 0;
+	if (answer != SC_TOPIC_NO_ANSWER)
+		w->unanswered = 0;
+	else if (!sc_arrivals_since(w->served, TimestampTzPlusMilliseconds(sc_clock_now(), -IN_LINE_MS)))
+		w->unanswered++;
 	return answer;
 }
 
@@ -280,9 +286,9 @@ ask_around(Worker *w, TimestampTz now)
 		show_trouble(w, answer, error);
 		sc_unit_start_anew(DEBUG1, "the topic is gone");
 	}
-	sc_arrivals_watch(w->served, now);
 	if (answer == SC_TOPIC_NO_ANSWER)
 	{
+		sc_stall_forgive(w->served);
 		show_trouble(w, answer, error);
 		return;
 	}
@@ -357,6 +363,8 @@ idle_time(const Worker *w, TimestampTz now)
 
 	if (w->locked)
 		timeout = Min(timeout, LOCKED_RECHECK_MS);
+	if (sc_stall_looks(w->served))
+		timeout = Min(timeout, SC_STALL_LOOK_MS + 1);
 	if (report_due >= 0)
 		timeout = Min(timeout, report_due);
 	if (sc_stats_end_request() != w->end_answered)
@@ -406,6 +414,7 @@ turn(Worker *w)
 	if (flush_due(w, now))
 		flush(w);
 	ask_around(w, now);
+	sc_stall_watch(w->served, now);
 	if (sc_report_due(now) == 0)
 		sc_report_progress(w->served, w->end_answered);
 	if (taken == 0 && drained && may_join(w))
@@ -442,6 +451,7 @@ connect_source(Worker *w)
 	AddWaitEventToSet(w->waits, WL_SOCKET_READABLE, sc_source_fd(w->source), NULL, NULL);
 	served->topic_partitions = await_topic(w);
 	sc_unit_resolve(served, w->source, served->topic_partitions);
+	sc_stall_load(served);
 	sc_arrivals_ask_watermarks(served, w->source, QUESTION_MS);
 	sc_arrivals_assign(served, w->source);
 	w->asked_at = sc_clock_now();

@@ -1,0 +1,216 @@
+/*-------------------------------------------------------------------------
+ *
+ * stall.c
+ *		Partitions that stand still although there is something to come.
+ *
+ * Some faults of a batch or a broker give no event at all, and after others
+ * librdkafka's position cannot be trusted.  So silence is measured against
+ * what the brokers say is there, and what has failed is tried again by a new
+ * worker.  That nothing came from a partition, at which offset and how often
+ * already, stands in the shared memory: the next worker goes on showing it,
+ * lets the partition rest while it reads the others, and says nothing in the
+ * log that was said before.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "clock.h"
+#include "guc.h"
+#include "stall.h"
+
+/*
+ * Silence for two thirds of metadata_interval is a stall.  The look that
+ * finds messages to come can be an interval late, so that by default a stall
+ * is shown within 50 s.
+ */
+#define LEAST_SILENCE_MS 5000
+/* A new worker is started after so many times as long; each time it doubles. */
+#define RESTART_SILENCES 3
+#define MOST_DOUBLINGS 4
+/* The wire's fault is gone at once; after these tries there are rests. */
+#define QUICK_TRIES 3
+#define REST_FIRST_MS 1000
+#define REST_MOST_MS 30000
+
+static long
+silence_ms(void)
+{
+	return Max(LEAST_SILENCE_MS, sc_metadata_interval * 1000L * 2 / 3);
+}
+
+/* When to read a partition again that has failed so many times; 0: at once. */
+static TimestampTz
+end_of_rest(int tries)
+{
+	if (tries <= QUICK_TRIES)
+		return 0;
+	return TimestampTzPlusMilliseconds(sc_clock_now(),
+									   Min(REST_MOST_MS, REST_FIRST_MS << Min(tries - QUICK_TRIES - 1, 10)));
+}
+
+/* For the next worker of the unit; true when there was room for all of them. */
+static bool
+remember(const ScServed *served)
+{
+	ScStall		stalls[SC_MAX_STALLS];
+	int			n = 0;
+	int			all = 0;
+
+	for (int i = 0; i < served->npositions; i++)
+	{
+		if (!served->positions[i].stalled)
+			continue;
+		if (n < SC_MAX_STALLS)
+			stalls[n++] = served->positions[i].stall;
+		all++;
+	}
+	sc_stats_worker_set_stalls(n, stalls);
+	return n == all;
+}
+
+void
+sc_stall_load(ScServed *served)
+{
+	ScStall		stalls[SC_MAX_STALLS];
+	int			n = sc_stats_worker_stalls(stalls);
+	TimestampTz now = sc_clock_now();
+
+	for (int i = 0; i < n; i++)
+	{
+		ScPosition *position = sc_unit_position(served, stalls[i].partition);
+
+		/* Moved by skip_to(), or not to be read any more */
+		if (position == NULL || position->next != stalls[i].offset)
+			continue;
+		position->stalled = true;
+		position->stall = stalls[i];
+		if (position->stall.retry_at <= now)
+			position->stall.retry_at = 0;
+	}
+	(void) remember(served);
+}
+
+bool
+sc_stall_rests(const ScPosition *position)
+{
+	return position->stalled && position->stall.retry_at != 0;
+}
+
+/* Of many partitions that stall at a time, the first ones are logged. */
+static void
+begin(ScServed *served, ScPosition *position, const char *reason)
+{
+	ScStall    *stall = &position->stall;
+	bool		known = position->stalled;
+
+	if (!known)
+	{
+		memset(stall, 0, sizeof(*stall));
+		stall->partition = position->partition;
+		stall->offset = position->next;
+		stall->since = GetCurrentTimestamp();
+	}
+	strlcpy(stall->reason, reason, SC_REASON_LEN);
+	position->stalled = true;
+	if (remember(served) && !known)
+		ereport(LOG,
+				(errmsg("partition %d of stream %s is stalled: %s", position->partition,
+						served->stream->name, reason),
+				 errhint("It goes on by itself as soon as that has changed.")));
+}
+
+void
+sc_stall_fail(ScServed *served, ScPosition *position, const char *reason)
+{
+	begin(served, position, reason);
+	position->stall.retry_at = end_of_rest(++position->stall.tries);
+	(void) remember(served);
+	sc_unit_start_anew(DEBUG1, "a partition could not be read");
+}
+
+void
+sc_stall_end(ScServed *served, ScPosition *position)
+{
+	position->behind_since = 0;
+	if (!position->stalled)
+		return;
+	position->stalled = false;
+	(void) remember(served);
+	ereport(LOG,
+			(errmsg("partition %d of stream %s is no longer stalled", position->partition,
+					served->stream->name)));
+}
+
+static void
+begin_silence(ScServed *served, ScPosition *position)
+{
+	bool		has_cause = served->trouble_at > position->moved_at;
+
+	begin(served, position,
+		  psprintf("nothing comes from offset " INT64_FORMAT " on, and the partition ends at " INT64_FORMAT "%s%s",
+				   position->next, position->high_watermark,
+				   has_cause ? ": " : "", has_cause ? served->trouble : ""));
+}
+
+/* True when a new worker is to try. */
+static bool
+watch_position(ScServed *served, ScPosition *position, TimestampTz now)
+{
+	int			doublings = position->stalled ? Min(position->stall.tries, MOST_DOUBLINGS) : 0;
+
+	if (sc_stall_rests(position))
+		return now >= position->stall.retry_at;
+	if (position->high_watermark <= position->next || position->denied)
+	{
+		if (position->at_end)
+			sc_stall_end(served, position);
+		position->behind_since = 0;
+		return false;
+	}
+	if (position->behind_since == 0)
+		position->behind_since = now;
+	if (!position->stalled &&
+		TimestampDifferenceExceeds(position->behind_since, now, silence_ms()))
+		begin_silence(served, position);
+	if (!position->stalled ||
+		!TimestampDifferenceExceeds(position->behind_since, now,
+									silence_ms() * RESTART_SILENCES << doublings))
+		return false;
+	position->stall.tries++;
+	return true;
+}
+
+void
+sc_stall_watch(ScServed *served, TimestampTz now)
+{
+	bool		start_anew = false;
+
+	if (!TimestampDifferenceExceeds(served->watched_at, now, SC_STALL_LOOK_MS))
+		return;
+	served->watched_at = now;
+	for (int i = 0; i < served->npositions; i++)
+		start_anew |= watch_position(served, &served->positions[i], now);
+	if (!start_anew)
+		return;
+	(void) remember(served);
+	sc_unit_start_anew(DEBUG1, "a stalled partition is tried again");
+}
+
+bool
+sc_stall_looks(const ScServed *served)
+{
+	for (int i = 0; i < served->npositions; i++)
+		if (served->positions[i].stalled || served->positions[i].behind_since != 0)
+			return true;
+	return false;
+}
+
+void
+sc_stall_forgive(ScServed *served)
+{
+	for (int i = 0; i < served->npositions; i++)
+		served->positions[i].behind_since = 0;
+}
