@@ -124,12 +124,12 @@ sub produce
 
 $node->create_tweets_stream;
 $node->create_hashtags_rollup;
-state_is('hashtags', 'connecting', '\S', 'no broker yet');
-problem_is('hashtags', 'connecting', 'no broker yet');
-others_are_undisturbed('no broker yet');
-stops_at_once('no broker yet');
+state_is('hashtags', 'connecting', '\S', 'K1: no broker yet');
+problem_is('hashtags', 'connecting', 'K1: no broker yet');
+others_are_undisturbed('K1: no broker yet');
+stops_at_once('K1: no broker yet');
 $node->start;
-state_is('hashtags', 'connecting', '\S', 'no broker at the start');
+state_is('hashtags', 'connecting', '\S', 'K1: no broker at the start');
 
 # ---------------------------------------------------------------------
 # No topic yet
@@ -153,15 +153,15 @@ counts_exactly('hashtags', 'tweets', 'K6: the topic was made');
 my $load = StreamCount::Load->start($kafka, 'tweets', rate => 200, partitions => 2);
 $node->wait_for_sql("SELECT sum(next_offset) > 500 FROM streamcount.progress", 't');
 $kafka->kill9;
-state_is('hashtags', 'connecting', '\S', 'broker killed');
-problem_is('hashtags', 'connecting', 'broker killed');
-others_are_undisturbed('broker killed');
-stops_at_once('broker killed');
+state_is('hashtags', 'connecting', '\S', 'K2: broker killed');
+problem_is('hashtags', 'connecting', 'K2: broker killed');
+others_are_undisturbed('K2: broker killed');
+stops_at_once('K2: broker killed');
 $node->start;
-state_is('hashtags', 'connecting', '\S', 'broker still away');
+state_is('hashtags', 'connecting', '\S', 'K2: broker still away');
 $kafka->start;
 $load->stop;
-counts_exactly('hashtags', 'tweets', 'the broker is back');
+counts_exactly('hashtags', 'tweets', 'K2: the broker is back');
 
 # ---------------------------------------------------------------------
 # The broker is frozen: connections are accepted, nothing is answered
@@ -171,22 +171,22 @@ $load = StreamCount::Load->start($kafka, 'tweets', rate => 200, partitions => 2)
 my $position = $node->safe_psql('postgres', 'SELECT sum(next_offset) FROM streamcount.progress');
 $node->wait_for_sql("SELECT sum(next_offset) > $position + 500 FROM streamcount.progress", 't');
 $kafka->freeze;
-state_is('hashtags', 'connecting', '\S', 'broker frozen');
-problem_is('hashtags', 'connecting', 'broker frozen');
-others_are_undisturbed('broker frozen');
-stops_at_once('broker frozen');
+state_is('hashtags', 'connecting', '\S', 'K3: broker frozen');
+problem_is('hashtags', 'connecting', 'K3: broker frozen');
+others_are_undisturbed('K3: broker frozen');
+stops_at_once('K3: broker frozen');
 $node->start;
-state_is('hashtags', 'connecting', '\S', 'broker frozen at the start');
+state_is('hashtags', 'connecting', '\S', 'K3: broker frozen at the start');
 $kafka->thaw;
 $load->stop;
-counts_exactly('hashtags', 'tweets', 'the broker has thawed');
+counts_exactly('hashtags', 'tweets', 'K3: the broker has thawed');
 
 # Frozen and thawed, without a restart in between
 $kafka->freeze;
-state_is('hashtags', 'connecting', '\S', 'broker frozen again');
+state_is('hashtags', 'connecting', '\S', 'K3: broker frozen again');
 $kafka->thaw;
 produce('tweets', 100);
-counts_exactly('hashtags', 'tweets', 'the broker has thawed again');
+counts_exactly('hashtags', 'tweets', 'K3: the broker has thawed again');
 
 # ---------------------------------------------------------------------
 # The topic is deleted
