@@ -47,13 +47,23 @@ sub missing
 	return;
 }
 
+# Ports that no connection is given by chance while a broker is down, and that
+# do not depend on what a test has seeded.
 sub free_ports
 {
 	my ($count) = @_;
-	my @sockets = map {
-		IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or croak $!
-	} 1 .. $count;
+	my @sockets;
 
+	open my $random, '<:raw', '/dev/urandom' or croak "/dev/urandom: $!";
+	while (@sockets < $count)
+	{
+		read $random, my $bytes, 2;
+		my $socket = IO::Socket::INET->new(
+			LocalAddr => '127.0.0.1',
+			LocalPort => 10000 + unpack('S', $bytes) % 22000,
+			Listen => 1);
+		push @sockets, $socket if $socket;
+	}
 	return map { $_->sockport } @sockets;
 }
 
