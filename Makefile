@@ -184,7 +184,7 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 ifdef PGXS
 include $(PGXS)
 $(OBJS): $(wildcard src/*.h) streamcount.control
-streamcount.so: src/exports.map
+$(MODULE_big).so: src/exports.map
 ifeq ($(SANITIZE),yes)
 override CPPFLAGS += -U_FORTIFY_SOURCE
 endif
@@ -233,7 +233,7 @@ mutants:
 	@test/mutants/run
 
 clean-objects:
-	rm -f $(OBJS) src/decode_index_*.o streamcount.so
+	rm -f src/*.o streamcount.so streamcount_points.so
 
 clean: clean-work
 clean-work:
