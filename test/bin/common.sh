@@ -127,21 +127,11 @@ prepare_work()		# subdirectories to begin anew
 	done
 }
 
-# Those that are there, as options of Valgrind
-suppressions()		# files
-{
-	local file
-
-	for file; do
-		[ ! -f "$file" ] || printf -- '--suppressions=%s ' "$(realpath "$file")"
-	done
-}
-
 # Who looks at what the server does: SANITIZE=yes or VALGRIND=yes.  Then its
 # program in the copy is this, and what was found is in $work/reports.
 wrap_server()		# program
 {
-	local preload library
+	local preload library suppressions=
 	# initdb's work has nothing of ours in it
 	local plainly='case ${1:-} in --boot|--check|--single|-V) exec -a "$0" "$0.bare" "$@" ;; esac'
 
@@ -161,11 +151,14 @@ wrap_server()		# program
 			exec -a "\$0" "\$0.bare" "\$@"
 		END
 	else
+		# PostgreSQL's own list, where there is one
+		[ ! -f "$original/../valgrind.supp" ] ||
+			suppressions=--suppressions=$(realpath "$original/../valgrind.supp")
 		cat >"$1" <<-END
 			#!/bin/bash
 			$plainly
-			exec valgrind --quiet --leak-check=no --num-callers=30 --gen-suppressions=all \\
-				$(suppressions "$original/../valgrind.supp" test/bin/valgrind.supp) ${VALGRIND_OPTIONS:-} \\
+			exec valgrind --quiet --leak-check=no --num-callers=50 --fullpath-after= \\
+				$suppressions ${VALGRIND_OPTIONS:-} \\
 				--log-file=$work/reports/valgrind.%p "\$0.bare" "\$@"
 		END
 	fi
