@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
@@ -91,12 +92,29 @@ own_database(const char *name)
 		sc_owns_database(db, GetUserId()) ? db : InvalidOid;
 }
 
+/* PostgreSQL's own question is to be had only from late minor versions of 15 on. */
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple;
+	bool		may;
+
+	if (superuser())
+		return true;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+	ReleaseSysCache(tuple);
+	return may;
+}
+
 static Oid
 copied_database(const CreatedbStmt *stmt)
 {
 	Oid			db = database(string_option(stmt->options, "template", "template1"));
 
-	return OidIsValid(db) && have_createdb_privilege() &&
+	return OidIsValid(db) && may_create_databases() &&
 		(is_template(db) || sc_owns_database(db, GetUserId())) ? db : InvalidOid;
 }
 
@@ -114,7 +132,7 @@ needed_database(Node *stmt)
 		case T_CreatedbStmt:
 			return copied_database((CreatedbStmt *) stmt);
 		case T_RenameStmt:
-			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE && have_createdb_privilege())
+			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE && may_create_databases())
 				return own_database(((RenameStmt *) stmt)->subname);
 			return InvalidOid;
 		case T_AlterDatabaseStmt:
