@@ -21,6 +21,7 @@ OBJS = \
 	src/catalog.o \
 	src/choose.o \
 	src/compile.o \
+	src/compile_carry.o \
 	src/compile_expr.o \
 	src/compile_from.o \
 	src/compile_tally.o \

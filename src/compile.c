@@ -31,6 +31,7 @@
 #include "aggregate.h"
 #include "compat.h"
 #include "compile.h"
+#include "compile_carry.h"
 #include "refuse.h"
 
 /* An aggregate of the select list, and where its states stand. */
@@ -254,32 +255,6 @@ add_outputs(Compiling *c, const Query *query)
  * The states query
  * --------------------------------------------------------------------- */
 
-/* The row's number, carried up from the stream through each subquery. */
-static Var *
-carry_ctid(const ScStreamPlace *place)
-{
-	int			depth = list_length(place->queries);
-	Var		   *var = makeVar(llast_int(place->rtindexes), SelfItemPointerAttributeNumber,
-							  TIDOID, -1, InvalidOid, 0);
-
-	for (int i = depth - 1; i > 0; i--)
-	{
-		Query	   *below = list_nth(place->queries, i);
-		Query	   *above = list_nth(place->queries, i - 1);
-		int			rtindex = list_nth_int(place->rtindexes, i - 1);
-		RangeTblEntry *rte = rt_fetch(rtindex, above->rtable);
-		AttrNumber	attno = list_length(below->targetList) + 1;
-
-		below->targetList = lappend(below->targetList,
-									makeTargetEntry((Expr *) var, attno,
-													"streamcount_ctid", false));
-		rte->eref->colnames = lappend(rte->eref->colnames,
-									  makeString("streamcount_ctid"));
-		var = makeVar(rtindex, attno, TIDOID, -1, InvalidOid, 0);
-	}
-	return var;
-}
-
 /*
  * HAVING streamcount.mark(ctid, keys of variable length): always true, and
  * on its way it notes which messages reached the grouping.  In the select
@@ -341,7 +316,7 @@ states_query(const ScCompiled *compiled, Query *query, const ScStreamPlace *plac
 			query->groupClause = foreach_delete_current(query->groupClause, lc);
 	}
 	query->targetList = targets;
-	query->havingQual = marking(compiled, carry_ctid(place));
+	query->havingQual = marking(compiled, sc_compile_carry_ctid(place));
 	query->hasAggs = true;
 	return query;
 }

@@ -50,6 +50,12 @@ CREATE VIEW tweets_view AS SELECT id, lower(text) AS text, n FROM tweets WHERE n
 SELECT streamcount.create_rollup('through', $$
 	SELECT s.text, u.name, count(*) FROM (SELECT text, id FROM tweets_view WHERE n < 10) s
 	LEFT JOIN users u ON u.id = s.id GROUP BY s.text, u.name $$);
+SELECT streamcount.create_rollup('between', $$
+	SELECT s.text, u.name, v.name AS other, count(*)
+	FROM users u RIGHT JOIN (SELECT text, id FROM (SELECT * FROM tweets) t) s USING (id)
+		LEFT JOIN (users v LEFT JOIN guarded g USING (id)) USING (id)
+	GROUP BY s.text, u.name, v.name $$);
+DROP VIEW between;
 SET client_min_messages = notice;
 SELECT streamcount.create_rollup('joined', $$
 	SELECT u.name, count(*) FROM tweets t JOIN users u USING (id) GROUP BY u.name $$);
