@@ -286,7 +286,6 @@ take_one(ScServed *served, const ScFetch *fetch, TimestampTz now)
 			position->at_end = position->looked_back = position->denied = false;
 			position->moved_at = now;
 			position->behind_since = 0;
-			position->came = true;
 			if (unlikely(position->stalled))
 				sc_stall_end(served, position);
 			served->bytes += fetch->message.payload_len;
@@ -339,6 +338,7 @@ sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now, bool *drai
 		take_one(served, &entries[next_entry++], now);
 	if (nentries > 0)
 	{
+		served->arrived_at = now;
 		way->end_accepting(served->way);
 		sc_arrivals_note_seen(served);
 	}
@@ -378,15 +378,6 @@ sc_arrivals_behind(const ScServed *served)
 	for (int i = 0; i < served->npositions; i++)
 		if (!served->positions[i].stalled &&
 			served->positions[i].high_watermark > served->positions[i].next)
-			return true;
-	return false;
-}
-
-bool
-sc_arrivals_since(const ScServed *served, TimestampTz then)
-{
-	for (int i = 0; i < served->npositions; i++)
-		if (served->positions[i].came && served->positions[i].moved_at > then)
 			return true;
 	return false;
 }

@@ -41,9 +41,6 @@ extern bool sc_arrivals_pending(const ScServed *served);
 /* Are there messages that were there when the ends were last learnt? */
 extern bool sc_arrivals_behind(const ScServed *served);
 
-/* Has a message come since then? */
-extern bool sc_arrivals_since(const ScServed *served, TimestampTz then);
-
 /* Short questions; false when they were not answered. */
 extern bool sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms);
 extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms);

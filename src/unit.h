@@ -33,8 +33,7 @@ typedef struct ScPosition
 	int64		low_watermark;	/* -1: not known */
 	int64		open_end;		/* where transactions that are open end; -1: not known */
 	TimestampTz checked_at;		/* when the watermarks were learnt */
-	TimestampTz moved_at;		/* when something last arrived, or the worker began, by clock.h */
-	bool		came;			/* something has */
+	TimestampTz moved_at;		/* when something last arrived, by clock.h */
 	TimestampTz behind_since;	/* something is to come, and nothing has, by clock.h; 0 */
 	bool		stalled;
 	ScStall		stall;			/* while it is */
@@ -62,7 +61,8 @@ typedef struct ScServed
 	int64		bytes;			/* of payloads that the way holds */
 	int64		careful;		/* messages left to be read by the executor's way alone */
 	bool		careful_done;
-	TimestampTz watched_at;		/* for stalls */
+	TimestampTz watched_at;		/* for stalls, by clock.h */
+	TimestampTz arrived_at;		/* when brokers last sent anything to be taken; 0 */
 
 	/* What librdkafka last complained of, and when by clock.h. */
 	char		trouble[SC_REASON_LEN];

@@ -219,7 +219,7 @@ ask_topic(Worker *w, int *npartitions, const char **error)
 
 	if (answer != SC_TOPIC_NO_ANSWER)
 		w->unanswered = 0;
-	else if (!sc_arrivals_since(w->served, TimestampTzPlusMilliseconds(sc_clock_now(), -IN_LINE_MS)))
+	else if (TimestampDifferenceExceeds(w->served->arrived_at, sc_clock_now(), IN_LINE_MS))
 		w->unanswered++;
 	return answer;
 }
@@ -294,8 +294,8 @@ ask_around(Worker *w, TimestampTz now)
 	}
 	if (npartitions != w->served->topic_partitions)
 		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
-	sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS);
-	sc_arrivals_look_back(w->served, w->source, true);
+	if (sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS))
+		sc_arrivals_look_back(w->served, w->source, true);
 	sc_report_progress(w->served, w->end_answered);
 }
 
