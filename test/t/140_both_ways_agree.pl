@@ -27,7 +27,7 @@ use Test::More;
 plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
 
 my $seed = $ENV{STREAMCOUNT_SEED} // (time ^ $$) % 1_000_000_000;
-my $queries = $ENV{STREAMCOUNT_QUERIES} // 2000;
+my $queries = $ENV{STREAMCOUNT_QUERIES} // 800;
 my @numbers = defined $ENV{STREAMCOUNT_ONLY} ? $ENV{STREAMCOUNT_ONLY} : 1 .. $queries;
 my $in_a_round = $queries < 400 ? 25 : 60;
 my $partitions = 2;

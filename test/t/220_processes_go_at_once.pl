@@ -23,7 +23,7 @@ use Time::HiRes qw(sleep time);
 
 plan skip_all => StreamCount::Mock::missing() if StreamCount::Mock::missing();
 
-my $rounds = $ENV{STREAMCOUNT_ROUNDS} // 2;
+my $rounds = $ENV{STREAMCOUNT_ROUNDS} // 1;
 my $observed_s = $ENV{STREAMCOUNT_OBSERVED} // 2;
 
 # What a loaded machine may take; a process that is deaf takes for ever.
