@@ -94,8 +94,8 @@ like(as('alice', q{INSERT INTO made.words VALUES ('x', 1, 1)}), qr/^55000: canno
 is(query(q{
 	SELECT string_agg(DISTINCT p.proname::text, ' ' ORDER BY p.proname::text) FROM pg_proc p
 	WHERE pronamespace = 'streamcount'::regnamespace AND has_function_privilege('bob', p.oid, 'EXECUTE')}),
-	'cashtags cumulate down_reason drop_rollup hashtags hop live_partitions live_units mark mark_message mentions pause '
-	  . 'refuse_write resume rollup_way skip_to tumble urls wait windows words',
+	'cashtags cumulate discard_rejects down_reason drop_rollup hashtags hop live_partitions live_units mark mark_message '
+	  . 'mentions pause refuse_write resume retry_rejects rollup_way skip_to tumble urls wait windows words',
 	'functions that everybody may call');
 is(query(q{
 	SELECT string_agg(c.relname::text, ' ' ORDER BY c.relname::text) FROM pg_class c
