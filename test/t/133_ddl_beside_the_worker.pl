@@ -176,11 +176,12 @@ like($error, qr/other objects depend on it/, 'P10: nor can the stream be dropped
 ddl('CREATE DATABASE subscriber');
 ddl(q{CREATE PUBLICATION counts FOR TABLE its_data, streamcount.rollup_progress;
 	SELECT pg_create_logical_replication_slot('counts', 'pgoutput')});
-ddl(q{CREATE TABLE its_data (tag text, "interval" text, "how many" bigint, stamp integer);
+# There a rollup is but a name.
+my $columns = ddl(q{SELECT string_agg(format('%I %s', attname, replace(atttypid::regtype::text, 'regclass', 'text')), ', ')
+	FROM pg_attribute WHERE attrelid = 'streamcount.rollup_progress'::regclass AND attnum > 0 AND NOT attisdropped});
+ddl(qq{CREATE TABLE its_data (tag text, "interval" text, "how many" bigint, stamp integer);
 	CREATE SCHEMA streamcount;
-	CREATE TABLE streamcount.rollup_progress (rollup text, partition integer, cluster text, start_offset bigint,
-		next_offset bigint, counted bigint, filtered bigint, rejected bigint, rejected_in_row integer, state text,
-		reason text, hint text, since timestamptz, PRIMARY KEY (rollup, partition))}, 'subscriber');
+	CREATE TABLE streamcount.rollup_progress ($columns, PRIMARY KEY (rollup, partition))}, 'subscriber');
 my $connection = $node->connstr('postgres') =~ s/'/''/gr;
 ddl(qq{CREATE SUBSCRIPTION counts CONNECTION '$connection' PUBLICATION counts WITH (create_slot = false, slot_name = 'counts')},
 	'subscriber');
