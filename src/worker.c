@@ -56,6 +56,8 @@
 #define UNANSWERED 3
 /* But where messages came until now, answers may only have to stand in line. */
 #define IN_LINE_MS 15000
+/* A question that is never answered keeps all later ones waiting: a new worker asks anew. */
+#define MUTE_MS 45000
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000
 /*
@@ -81,6 +83,7 @@ typedef struct Worker
 	bool		locked;			/* the stream was, when it was last looked at */
 	int			missing;		/* answers that the topic does not exist */
 	int			unanswered;		/* such questions in a row */
+	TimestampTz answered_at;	/* when one was, last */
 	uint64		end_answered;	/* number of the last question of wait() */
 } Worker;
 
@@ -218,9 +221,14 @@ ask_topic(Worker *w, int *npartitions, const char **error)
 	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, QUESTION_MS, error);
 
 	if (answer != SC_TOPIC_NO_ANSWER)
+	{
 		w->unanswered = 0;
+		w->answered_at = sc_clock_now();
+	}
 	else if (TimestampDifferenceExceeds(w->served->arrived_at, sc_clock_now(), IN_LINE_MS))
 		w->unanswered++;
+	else if (TimestampDifferenceExceeds(w->answered_at, sc_clock_now(), MUTE_MS))
+		sc_unit_start_anew(LOG, "the brokers send messages, and no answers");
 	return answer;
 }
 
@@ -449,6 +457,7 @@ connect_source(Worker *w)
 
 	w->source = await_client(w);
 	AddWaitEventToSet(w->waits, WL_SOCKET_READABLE, sc_source_fd(w->source), NULL, NULL);
+	w->answered_at = sc_clock_now();
 	served->topic_partitions = await_topic(w);
 	sc_unit_resolve(served, w->source, served->topic_partitions);
 	sc_stall_load(served);

