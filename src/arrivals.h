@@ -45,7 +45,6 @@ extern bool sc_arrivals_behind(const ScServed *served);
 extern bool sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms);
 extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms);
 
-
 /*
  * Read the last message of partitions again, to compare it: of those where it
  * is due, or of all that are read to their ends.

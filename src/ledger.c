@@ -61,16 +61,6 @@
 static SPIPlanPtr fence_plan = NULL;
 static SPIPlanPtr advance_plan = NULL;
 
-static SPIPlanPtr
-prepare(const char *sql, int nargs, Oid *argtypes)
-{
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
-
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
-	return plan;
-}
-
 /* Does the flush move this partition? */
 static bool
 moves(const ScPart *part)
@@ -145,7 +135,7 @@ fence(const ScTask *task)
 					false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not lock streamcount.rollup_progress");
 	if (fence_plan == NULL)
-		fence_plan = prepare(FENCE, 3, argtypes);
+		fence_plan = sc_left_out_prepare(FENCE, 3, argtypes);
 	if (SPI_execute_plan(fence_plan, args, NULL, false, 0) != SPI_OK_SELECT ||
 		SPI_processed != (uint64) n)
 		lost_the_fence(task, n);
@@ -196,7 +186,7 @@ advance(const ScTask *task)
 						   argtypes[c] == INT8ARRAYOID ? INT8OID : TEXTOID,
 						   values[c], argtypes[c] == TEXTARRAYOID ? nulls : NULL, n);
 	if (advance_plan == NULL)
-		advance_plan = prepare(ADVANCE, ADVANCE_NARGS, argtypes);
+		advance_plan = sc_left_out_prepare(ADVANCE, ADVANCE_NARGS, argtypes);
 	if (SPI_execute_plan(advance_plan, args, NULL, false, 0) != SPI_OK_UPDATE ||
 		SPI_processed != (uint64) n)
 		lost_the_fence(task, n);

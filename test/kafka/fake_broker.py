@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """A broker that speaks Kafka's protocol and serves what a real one would not.
 
 usage: fake_broker.py
@@ -42,12 +42,12 @@ The versions of requests are those that every librdkafka since 2.0 knows.
 """
 
 import gzip
-import json
 import socket
 import struct
-import sys
 import threading
 import time
+
+import commanded
 
 FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR, API_VERSIONS = 1, 2, 3, 10, 18
 NAMES = {FETCH: "fetch", LIST_OFFSETS: "list offsets", METADATA: "metadata",
@@ -418,20 +418,5 @@ def accept(log, listener):
         threading.Thread(target=Connection(log, sock, port).serve, daemon=True).start()
 
 
-def main():
-    log = Log()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=50)
-    threading.Thread(target=accept, args=(log, listener), daemon=True).start()
-    print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    for line in sys.stdin:
-        try:
-            with log.changed:
-                answer = obey(log, json.loads(line))
-                log.changed.notify_all()
-            print("ok" if answer is None else f"ok {answer}", flush=True)
-        except (KeyError, TypeError, ValueError) as error:
-            print(f"error: {error!r}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    commanded.serve(Log(), accept, obey)

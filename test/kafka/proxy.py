@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """A wire between a client and a server, which can be made a bad one.
 
 usage: proxy.py
@@ -23,11 +23,11 @@ so that it never outlives whoever started it.
       server; "corrupt": bytes that were corrupted; "cut": connections
 """
 
-import json
 import socket
-import sys
 import threading
 import time
+
+import commanded
 
 # Small enough for a rate to be even
 PIECE = 16384
@@ -176,20 +176,5 @@ def accept(wire, listener):
                 client.close()
 
 
-def main():
-    wire = Wire()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=50)
-    threading.Thread(target=accept, args=(wire, listener), daemon=True).start()
-    print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    for line in sys.stdin:
-        try:
-            with wire.changed:
-                answer = obey(wire, json.loads(line))
-                wire.changed.notify_all()
-            print("ok" if answer is None else f"ok {answer}", flush=True)
-        except (KeyError, TypeError, ValueError) as error:
-            print(f"error: {error!r}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    commanded.serve(Wire(), accept, obey)

@@ -87,17 +87,6 @@ sub goes_on_exactly
 	return;
 }
 
-sub set_up
-{
-	my (%settings) = @_;
-	my $sql = join '', map { "ALTER SYSTEM SET $_ = '$settings{$_}';\n" } sort keys %settings;
-
-	# The crash that it asks for may come before psql has its answer.
-	my ($status, $out, $err) = $node->try_psql('postgres', "${sql}SELECT pg_reload_conf()");
-	die $err if $status == 3;
-	return;
-}
-
 my @no_point = ('streamcount.crash_point' => '', 'streamcount.crash_worker' => '');
 
 # ---------------------------------------------------------------------
@@ -128,7 +117,7 @@ sub strike
 	my @family = $action eq 'postmaster' ? $node->family : ();
 	my $log = $node->log_size;
 
-	set_up(
+	$node->set_up(
 		'streamcount.crash_point' => "$point $action",
 		'streamcount.crash_worker' => $action eq 'error' ? '' : "stream $stream{$rollup}",
 		'synchronous_commit' => $action eq 'postmaster' ? 'off' : 'on');
@@ -142,7 +131,7 @@ sub strike
 		$node->wait_for_log(qr/was terminated by signal/, $log);
 		sleep 0.02 until ($node->try_psql('postgres', 'SELECT 1'))[0] == 0;
 	}
-	set_up(@no_point);
+	$node->set_up(@no_point);
 	return;
 }
 
@@ -189,7 +178,7 @@ goes_on_exactly('P3: workers cancelled, again and again');
 
 # A worker that waits for a standby has committed, and does not know it.
 my $pids = join ',', $node->pids_of('worker');
-set_up(synchronous_standby_names => 'nobody');
+$node->set_up(synchronous_standby_names => 'nobody');
 $node->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity
 	WHERE backend_type = 'streamcount worker' AND wait_event = 'SyncRep'}, '2');
 $begin = time;
@@ -197,7 +186,7 @@ $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_acti
 	WHERE backend_type = 'streamcount worker'");
 $node->wait_for_sql("SELECT count(*) FROM pg_stat_activity WHERE pid IN ($pids)", '0', timeout => 20);
 pass('P25: a worker that waits for a synchronous standby can be ended');
-set_up(synchronous_standby_names => '');
+$node->set_up(synchronous_standby_names => '');
 goes_on_exactly('P25: terminated while waiting for a synchronous standby');
 
 # The server is stopped in its place, as a power failure does.

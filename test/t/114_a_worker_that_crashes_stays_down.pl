@@ -49,17 +49,6 @@ sub until_it_answers
 	return;
 }
 
-sub set_up
-{
-	my (%settings) = @_;
-	my $sql = join '', map { "ALTER SYSTEM SET $_ = '$settings{$_}';\n" } sort keys %settings;
-
-	# The crash that it asks for may come before psql has its answer.
-	my ($status, $out, $err) = $node->try_psql('postgres', "${sql}SELECT pg_reload_conf()");
-	die $err if $status == 3;
-	return;
-}
-
 sub produce
 {
 	my ($topic, $n) = @_;
@@ -76,7 +65,7 @@ sub strike_at
 	my $from = $node->log_size;
 	my $until = time + 60;
 
-	set_up(%settings);
+	$node->set_up(%settings);
 	while ($node->log_count(qr/LOG:  crash point/, $from) == 0)
 	{
 		die "no worker came to its crash point\n" if time > $until;
@@ -131,7 +120,7 @@ until_it_answers();
 counts_exactly('good', 'K33: another crash, the other stream');
 is_down('bad_tags', 'its worker crashed 5 times .*', 'K33: after another launcher and another crash');
 is($node->log_count(qr/was terminated by signal 6/, $log), 5, 'K33: and has not been started again');
-set_up('streamcount.crash_point' => '');
+$node->set_up('streamcount.crash_point' => '');
 sql(sql("SELECT statement FROM streamcount.problems WHERE rollup = 'bad_tags'::regclass"));
 counts_exactly('bad', 'K33: resumed');
 
@@ -139,7 +128,7 @@ counts_exactly('bad', 'K33: resumed');
 # A worker that is killed: its own fault only where it has achieved nothing
 # ---------------------------------------------------------------------
 
-set_up('streamcount.crash_limit' => 2);
+$node->set_up('streamcount.crash_limit' => 2);
 foreach my $time (1 .. 3)
 {
 	my $from = $node->log_size;
@@ -148,13 +137,13 @@ foreach my $time (1 .. 3)
 	$node->wait_for_log(qr/was terminated by signal 9/, $from);
 	until_it_answers();
 	counts_exactly('bad', "P1: killed for the ${time}. time, with commits in between");
-	set_up('streamcount.crash_point' => '');
+	$node->set_up('streamcount.crash_point' => '');
 }
 
 $log = $node->log_size;
 strike_at('bad', 'streamcount.crash_point' => 'after_tally kill always');
 is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by being killed', 'P20: killed for its memory at each start');
-set_up('streamcount.crash_point' => '');
+$node->set_up('streamcount.crash_point' => '');
 sql(q{ALTER FOREIGN TABLE bad OPTIONS (ADD reject_limit '7')});
 counts_exactly('bad', 'P20: its definition was changed, which starts it again');
 
@@ -162,9 +151,9 @@ counts_exactly('bad', 'P20: its definition was changed, which starts it again');
 $log = $node->log_size;
 strike_at('bad', 'streamcount.crash_limit' => 0, 'streamcount.crash_point' => 'before_commit abort always');
 $node->wait_for_log(qr/WARNING:.*held back for a moment, since its worker crashed 3 times/, $log);
-set_up('streamcount.crash_point' => '');
+$node->set_up('streamcount.crash_point' => '');
 until_it_answers();
-set_up('streamcount.crash_point' => '');
+$node->set_up('streamcount.crash_point' => '');
 counts_exactly('bad', 'without a limit it is tried again');
 # It has crashed more often than the next limit allows.
 sql("SELECT streamcount.resume('bad')");
@@ -176,7 +165,7 @@ sql("SELECT streamcount.resume('bad')");
 $node->create_hashtags_rollup(name => 'apart_tags', stream => 'good');
 counts_exactly('good', 'one more rollup', rollup => 'apart_tags');
 my $rollup = sql("SELECT 'apart_tags'::regclass::oid");
-set_up('streamcount.crash_limit' => 2, 'streamcount.crash_worker' => "rollup $rollup",
+$node->set_up('streamcount.crash_limit' => 2, 'streamcount.crash_worker' => "rollup $rollup",
 	'streamcount.crash_point' => 'after_fence abort always');
 my $locker = $node->background_psql('postgres');
 $locker->query_safe('BEGIN; LOCK TABLE apart_tags_data IN ACCESS EXCLUSIVE MODE');
@@ -187,7 +176,7 @@ eval { $locker->query_safe('COMMIT') };
 eval { $locker->quit };
 is_down('apart_tags', 'its worker crashed 2 times .*', 'a rollup that was served apart crashes');
 counts_exactly('good', 'the others of its stream go on');
-set_up('streamcount.crash_point' => '');
+$node->set_up('streamcount.crash_point' => '');
 sql("SELECT streamcount.resume('apart_tags')");
 counts_exactly('good', 'resumed', rollup => 'apart_tags');
 $node->wait_for_sql('SELECT count(apart) FROM streamcount.stat_workers', '0', timeout => 60);

@@ -63,9 +63,7 @@ sub offsets_are
 {
 	my ($topic, $offsets, $name) = @_;
 
-	$node->wait_for_sql(
-		"SELECT string_agg(next_offset::text, ' ' ORDER BY partition)"
-		  . " FROM streamcount.progress WHERE rollup = 'of_$topic'::regclass", $offsets);
+	$node->wait_for_offsets("of_$topic", $offsets);
 	pass($name);
 	return;
 }

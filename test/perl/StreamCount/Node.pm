@@ -80,6 +80,18 @@ sub wait_for_sql
 	  . $self->state_of_rollups($args{dbname});
 }
 
+# Change settings for good.  Where they ask for a crash, that may come before
+# psql has its answer.
+sub set_up
+{
+	my ($self, %settings) = @_;
+	my $sql = join '', map { "ALTER SYSTEM SET $_ = '$settings{$_}';\n" } sort keys %settings;
+
+	my ($status, $out, $err) = $self->try_psql('postgres', "${sql}SELECT pg_reload_conf()");
+	croak $err if $status == 3;
+	return;
+}
+
 # What a person would look at.
 sub state_of_rollups
 {
@@ -134,13 +146,20 @@ sub create_hashtags_rollup
 sub wait_for_rollup
 {
 	my ($self, $broker, $topic, %args) = @_;
-	my $name = $args{name} // 'hashtags';
 	my @ends = $broker->ends($topic);
+
+	return $self->wait_for_offsets($args{name} // 'hashtags', "@ends", %args);
+}
+
+# Wait until a rollup's partitions stand at these offsets, separated by blanks.
+sub wait_for_offsets
+{
+	my ($self, $name, $offsets, %args) = @_;
 
 	return $self->wait_for_sql(
 		"SELECT string_agg(next_offset::text, ' ' ORDER BY partition)"
 		  . " FROM streamcount.progress WHERE rollup = '$name'::regclass",
-		"@ends", %args);
+		$offsets, %args);
 }
 
 # Compare a rollup with an independent count of what it says that it has

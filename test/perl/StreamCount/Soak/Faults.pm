@@ -17,8 +17,8 @@ package StreamCount::Soak::Faults;
 use strict;
 use warnings;
 
-use Carp;
 use List::Util qw(max);
+use StreamCount::Node;
 use Time::HiRes qw(sleep time);
 
 my %fault = (
@@ -51,11 +51,11 @@ my %fault = (
 	},
 	'postmaster killed' => sub {
 		my ($soak) = @_;
-		my @family = family($soak->{node});
+		my @family = $soak->{node}->family;
 		my $begin = time;
 
 		$soak->{node}->kill9;
-		sleep 0.01 while grep { !has_ended($_) } @family;
+		sleep 0.01 while grep { !StreamCount::Node::has_ended($_) } @family;
 		$soak->{orphans} = max $soak->{orphans}, time - $begin;
 		# To the next postmaster a zombie is alive.
 		sleep 0.01 while kill 0, $family[0];
@@ -204,30 +204,6 @@ sub restart
 	$soak->{node}->stop($mode);
 	$soak->{node}->start;
 	return;
-}
-
-# A zombie has ended, too: it only waits for its parent to say so.
-sub has_ended
-{
-	my ($pid) = @_;
-
-	open my $stat, '<', "/proc/$pid/stat" or return !kill 0, $pid;
-	return (readline($stat) // ') Z') =~ /\) Z/;
-}
-
-# All of the server's processes, the postmaster first
-sub family
-{
-	my ($node) = @_;
-
-	open my $in, '<', $node->data_dir . '/postmaster.pid' or croak "there is no postmaster: $!";
-	chomp(my $postmaster = readline $in);
-	my @children = grep {
-		my $stat;
-		open($stat, '<', "/proc/$_/stat") && (readline($stat) // '') =~ /\) \S $postmaster /;
-	} map { m{(\d+)} } glob '/proc/[0-9]*';
-
-	return ($postmaster, @children);
 }
 
 # The worker that goes this way.  It may be between two lives: then this waits
