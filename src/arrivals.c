@@ -344,7 +344,7 @@ sc_arrivals_take(ScServed *served, ScSource *source, TimestampTz now, bool *drai
 	}
 	/* Now that nothing is left of what came before. */
 	if (served->look_back && next_entry == nentries)
-		sc_arrivals_look_back(served, source, false);
+		sc_arrivals_look_back(served, source, true);
 	*drained = next_entry == nentries && nentries < TAKE;
 	if (next_entry == nentries || served->faulted)
 		sc_source_release(source);

@@ -46,10 +46,10 @@ extern bool sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout
 extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms);
 
 /*
- * Read the last message of partitions again, to compare it: of those where it
- * is due, or of all that are read to their ends.
+ * Read the last message of partitions again, to compare it: of those that
+ * asked for it by what came, or of all others that are read to their ends.
  */
-extern void sc_arrivals_look_back(ScServed *served, ScSource *source, bool all);
+extern void sc_arrivals_look_back(ScServed *served, ScSource *source, bool asked_for);
 
 /* Between arrivals.c and arrivals_again.c */
 extern void sc_arrivals_halt(const ScTask *task, int32 partition,

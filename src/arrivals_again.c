@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
@@ -23,8 +24,9 @@
 #define HASHED_BYTES 4096
 /* After such a silence, at the end of a partition, its topic may be another one. */
 #define SILENT_MS 1000
-/* The client's own threads do it, if they get to run. */
-#define SEEK_MS 1000
+/* The client's own threads do it, if they get to run: asking again wakes them again. */
+#define SEEK_MS 200
+#define SEEKS 15
 
 /*
  * FNV-1a.  It is stored, dumped and restored: it must be the same on every
@@ -156,30 +158,68 @@ sc_arrivals_must_look_back(ScServed *served, ScPosition *position, TimestampTz n
 	return served->look_back = position->look_back = true;
 }
 
+/* Why it did not go back; NULL: it did.  Nothing is taken meanwhile, so going back twice is as good. */
+static const char *
+go_back(ScSource *source, int n, const int32 *partitions, const int64 *offsets)
+{
+	const char *error = NULL;
+
+	for (int i = 0; i < SEEKS; i++)
+	{
+		error = sc_source_seek(source, n, partitions, offsets, SEEK_MS);
+		if (error == NULL)
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return error;
+}
+
+/* Where something is to come, its first message will ask for it. */
+static bool
+is_due(const ScPosition *position, bool asked_for)
+{
+	if (asked_for || position->look_back)
+		return asked_for && position->look_back;
+	return position->at_end && position->high_watermark <= position->next;
+}
+
+/*
+ * Where it was asked for, messages were left that have to come again, so
+ * nothing of what came with them may be left; else it may as well be done later.
+ */
 void
-sc_arrivals_look_back(ScServed *served, ScSource *source, bool all)
+sc_arrivals_look_back(ScServed *served, ScSource *source, bool asked_for)
 {
 	int32	   *partitions = palloc(sizeof(int32) * Max(served->npositions, 1));
 	int64	   *offsets = palloc(sizeof(int64) * Max(served->npositions, 1));
 	int			n = 0;
+	const char *error = NULL;
 
 	for (int i = 0; i < served->npositions; i++)
 	{
 		ScPosition *position = &served->positions[i];
 
-		/* Where something is to come, its first message will ask for it. */
-		if (!position->look_back &&
-			!(all && position->at_end && position->high_watermark <= position->next))
+		if (!is_due(position, asked_for))
 			continue;
 		offsets[n] = sc_arrivals_begin(served, position);
 		if (offsets[n] < position->next)
 			partitions[n++] = position->partition;
-		position->look_back = false;
-		position->looked_back = true;
 	}
-	served->look_back = false;
-	if (n > 0 && !sc_source_seek(source, n, partitions, offsets, SEEK_MS))
-		sc_unit_start_anew(DEBUG1, "the client did not go back to an earlier offset");
+	if (n > 0)
+		error = go_back(source, n, partitions, offsets);
+	if (error && asked_for)
+		sc_unit_start_anew(DEBUG1, psprintf("the client did not go back to an earlier offset: %s", error));
+	for (int i = 0; error == NULL && i < served->npositions; i++)
+	{
+		ScPosition *position = &served->positions[i];
+
+		if (!is_due(position, asked_for))
+			continue;
+		position->looked_back = true;
+		position->look_back = false;
+	}
+	if (asked_for)
+		served->look_back = false;
 	pfree(partitions);
 	pfree(offsets);
 }

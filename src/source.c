@@ -173,21 +173,21 @@ sc_source_assign(ScSource *source, int n, const int32 *partitions,
 						topic, rd_kafka_err2str(err))));
 }
 
-/* Brokers are not asked: it only takes the client's own threads. */
-bool
+/* Brokers are not asked: it only takes the client's own threads.  NULL: done. */
+const char *
 sc_source_seek(ScSource *source, int n, const int32 *partitions, const int64 *offsets,
 			   int timeout_ms)
 {
 	rd_kafka_topic_partition_list_t *list =
 		list_partitions(rd_kafka_topic_name(source->topic), n, partitions, offsets);
 	rd_kafka_error_t *error = rd_kafka_seek_partitions(source->rk, list, timeout_ms);
-	bool		done = error == NULL;
+	rd_kafka_resp_err_t err = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
 
-	for (int i = 0; i < n; i++)
-		done = done && list->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR;
+	for (int i = 0; i < n && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+		err = list->elems[i].err;
 	rd_kafka_error_destroy(error);
 	rd_kafka_topic_partition_list_destroy(list);
-	return done;
+	return err == RD_KAFKA_RESP_ERR_NO_ERROR ? NULL : rd_kafka_err2str(err);
 }
 
 /* What outlives a source, since it may take long. */

@@ -78,11 +78,11 @@ extern void sc_source_assign(ScSource *source, int n,
 							 const int32 *partitions, const int64 *offsets);
 
 /*
- * Read on from other offsets: what was fetched ahead is dropped.  False where
- * that was not done within the time: then nobody knows what comes next.
+ * Read on from other offsets: what was fetched ahead is dropped.  Returns why
+ * that was not done within the time, or NULL; it may yet be done later.
  */
-extern bool sc_source_seek(ScSource *source, int n, const int32 *partitions,
-						   const int64 *offsets, int timeout_ms);
+extern const char *sc_source_seek(ScSource *source, int n, const int32 *partitions,
+								  const int64 *offsets, int timeout_ms);
 
 /*
  * Take up to max entries that have arrived.  They are valid until

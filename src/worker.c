@@ -303,7 +303,7 @@ ask_around(Worker *w, TimestampTz now)
 	if (npartitions != w->served->topic_partitions)
 		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
 	if (sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS))
-		sc_arrivals_look_back(w->served, w->source, true);
+		sc_arrivals_look_back(w->served, w->source, false);
 	sc_report_progress(w->served, w->end_answered);
 }
 

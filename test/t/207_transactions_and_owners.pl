@@ -23,7 +23,7 @@ my $node = StreamCount::Node->new('main');
 $node->init(
 	brokers => $kafka->bootstrap,
 	allows_streaming => 1,
-	conf => "streamcount.metadata_interval = '1s'\nlog_statement = none\nfsync = off\n");
+	conf => "streamcount.metadata_interval = '1s'\nlog_statement = none\nfsync = off\nlog_min_messages = debug1\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 
@@ -127,7 +127,8 @@ becomes(qq{SELECT sum(next_offset) > $at + 900 FROM streamcount.progress WHERE r
 is(scalar(grep { StreamCount::Broker::is_running($_) } @members), scalar @members, 'K21: (they were there)');
 StreamCount::Broker::end($_, 'TERM', 10) foreach @members;
 is($node->safe_psql('postgres', q{SELECT started_at FROM streamcount.stat_workers WHERE stream = 'tweets'::regclass}),
-	$started, 'K21: ... in the same worker');
+	$started, 'K21: ... in the same worker')
+  or diag grep { /streamcount/ } split /^/, PostgreSQL::Test::Utils::slurp_file($node->logfile);
 
 # ---------------------------------------------------------------------
 # A copy of the server: the same system, database and stream, and group
