@@ -30,7 +30,7 @@
 /* And one that is alone, until it looks whether it still is. */
 #define LOCK_WAIT_ALONE "5s"
 
-/* A joined table that changes between search and merge can fail it again. */
+/* What a query joins, or calls, can change between merge, search and merge. */
 #define CAREFUL_TRIES 3
 
 /*
@@ -162,33 +162,33 @@ wait_for_lock(const ScServed *served, const ScTask *task, bool *waits)
 }
 
 /*
- * Find the messages that the query fails on; false when there are none.
- * Where the search itself fails, it has met something else than a message's
- * fault: *edata tells what.
+ * Find the messages that the query fails on, so that the next try leaves them
+ * out.  There may be none: what a query joins, or calls, can have changed
+ * meanwhile.  Where the search itself fails, it has met something else than a
+ * message's fault: returns what.
  */
-static bool
-careful(ScServed *served, ScTask *task, ErrorData **edata)
+static ErrorData *
+search(ScServed *served, ScTask *task)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	volatile bool found = false;
+	ErrorData  *volatile edata = NULL;
 
 	PG_TRY();
 	{
 		sc_ledger_start();
-		found = served->way->methods->blame(served->way, task);
+		served->way->methods->blame(served->way, task);
 		sc_ledger_commit();
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(served->cx);
-		*edata = CopyErrorData();
+		edata = CopyErrorData();
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
-		found = false;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
-	return found;
+	return edata;
 }
 
 static void
@@ -199,8 +199,11 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 
 	if (what == REMEDY_CAREFUL)
 	{
-		if (task->careful_tries++ < CAREFUL_TRIES && careful(served, task, &edata))
+		ErrorData  *met = NULL;
+
+		if (task->careful_tries++ < CAREFUL_TRIES && (met = search(served, task)) == NULL)
 			return;
+		edata = met ? met : edata;
 		what = remedy_for(edata, false);
 	}
 	switch (what)

@@ -201,7 +201,7 @@ try_batch(Retry *r)
 	if (r->ntried == 0)
 		return;
 	methods->prepare(r->way, list_make1(&r->task));
-	(void) methods->blame(r->way, &r->task);
+	methods->blame(r->way, &r->task);
 	methods->judge(r->way, &r->task);
 	methods->merge(r->way, &r->task);
 	add_up(r);

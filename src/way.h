@@ -44,9 +44,9 @@ typedef struct ScWayMethods
 	void		(*merge) (ScWay *way, ScTask *task);
 	/*
 	 * The merge failed by a message's fault: find the messages that the
-	 * query fails on.  False when no message alone is to blame.
+	 * query fails on.  There may be none.
 	 */
-	bool		(*blame) (ScWay *way, ScTask *task);
+	void		(*blame) (ScWay *way, ScTask *task);
 	void		(*forget) (ScWay *way);
 	int64		(*messages) (ScWay *way);
 } ScWayMethods;

@@ -135,8 +135,8 @@ try_rows(const Search *search, int first, int end)
 	return why;
 }
 
-/* Halve until single rows are to blame; how many were found. */
-static int
+/* Halve until single rows are to blame. */
+static void
 bisect(const Search *search, int first, int end)
 {
 	ScReject   *why;
@@ -144,20 +144,21 @@ bisect(const Search *search, int first, int end)
 
 	CHECK_FOR_INTERRUPTS();
 	if (first >= end || !shows_anything(search->task, first, end))
-		return 0;
+		return;
 	why = try_rows(search, first, end);
 	if (why == NULL)
-		return 0;
+		return;
 	if (end - first == 1)
 	{
 		search->task->refused[first] = why;
-		return 1;
+		return;
 	}
 	middle = first + (end - first) / 2;
-	return bisect(search, first, middle) + bisect(search, middle, end);
+	bisect(search, first, middle);
+	bisect(search, middle, end);
 }
 
-static bool
+static void
 executor_blame(ScWay *way, ScTask *task)
 {
 	ExecutorWay *w = (ExecutorWay *) way;
@@ -170,7 +171,7 @@ executor_blame(ScWay *way, ScTask *task)
 	search.select = sc_execute_plan_select(task->rollup, task->columns);
 	search.cx = AllocSetContextCreate(CurrentMemoryContext, "streamcount search",
 									  ALLOCSET_DEFAULT_SIZES);
-	return bisect(&search, 0, nrows) > 0;
+	bisect(&search, 0, nrows);
 }
 
 static void

@@ -364,12 +364,12 @@ tally_merge(ScWay *way, ScTask *task)
 		merge_tally(t);
 }
 
-static bool
+static void
 tally_blame(ScWay *way, ScTask *task)
 {
 	TallyWay   *w = (TallyWay *) way;
 
-	return w->executor->methods->blame(w->executor, task);
+	w->executor->methods->blame(w->executor, task);
 }
 
 static void

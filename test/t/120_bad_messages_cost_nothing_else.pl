@@ -455,6 +455,15 @@ query(q{
 		END IF;
 		RETURN $1;
 	END $$;
+	-- It lies about being stable: its first call fails, and no other one.
+	CREATE SEQUENCE calls_of_moody;
+	CREATE FUNCTION moody(text) RETURNS text LANGUAGE plpgsql STABLE AS $$
+	BEGIN
+		IF nextval('calls_of_moody') = 1 THEN
+			RAISE EXCEPTION 'not yet';
+		END IF;
+		RETURN $1;
+	END $$;
 	CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		RAISE EXCEPTION 'not today';
@@ -465,7 +474,8 @@ my %halting = (
 	checked => 'SELECT who AS grp, count(*) AS n FROM calls GROUP BY 1',
 	triggered => 'SELECT who AS grp, count(*) AS n FROM calls GROUP BY 1',
 	broken => 'SELECT half_gone(who) AS grp, count(*) AS n FROM calls GROUP BY 1',
-	healthy => 'SELECT who AS grp, count(*) AS n FROM calls GROUP BY 1');
+	healthy => 'SELECT who AS grp, count(*) AS n FROM calls GROUP BY 1',
+	changing => 'SELECT moody(who) AS grp, count(*) AS n FROM calls GROUP BY 1');
 foreach my $name (sort keys %halting)
 {
 	query("SELECT streamcount.create_rollup('$name', '$halting{$name}')");
@@ -486,6 +496,10 @@ is(query(q{SELECT count(*) FROM streamcount.rejects WHERE stream = 'calls'::regc
 	'P11: and reject nothing');
 is(query(q{SELECT grp, n FROM healthy ORDER BY 1}), "a|3\nb|1\nmissing|1\nstop|1",
 	'a rollup beside them counts');
+$node->wait_for_sql(q{SELECT state FROM streamcount.rollups WHERE rollup = 'changing'::regclass}, qr/^(idle|halted)$/);
+is(query('SELECT grp, n FROM changing ORDER BY 1'), query('SELECT grp, n FROM healthy ORDER BY 1'),
+	'a query that fails once, and on no message when that is looked for, is tried again');
+is(query('SELECT last_value > 1 FROM calls_of_moody'), 't', '(it failed, and was called again)');
 is(query(q{SELECT count(*) FROM streamcount.problems WHERE statement LIKE 'SELECT streamcount.resume(%'}),
 	'3', 'streamcount.problems says what to type');
 
