@@ -17,6 +17,7 @@ OBJS = \
 	src/aggregate.o \
 	src/arrivals.o \
 	src/arrivals_again.o \
+	src/arrivals_ask.o \
 	src/batch.o \
 	src/catalog.o \
 	src/choose.o \

@@ -164,8 +164,8 @@ halt_beyond_end(ScServed *served, int32 partition, int64 next, int64 end)
  * A rollup beyond the end, beside others that are not, gets no error from the
  * broker: what is written there anew would pass it by in silence.
  */
-static void
-check_ends(ScServed *served)
+void
+sc_arrivals_check_ends(ScServed *served)
 {
 	ListCell   *lc;
 
@@ -175,7 +175,8 @@ check_ends(ScServed *served)
 			const ScPosition *position = &served->positions[i];
 			const ScPart *part = sc_task_part(lfirst(lc), position->partition);
 
-			if (part && part->active && part->next > position->asked_end)
+			if (part && part->active && !position->leaderless &&
+				part->next > position->asked_end)
 				halt_beyond_end(served, position->partition, part->next, position->asked_end);
 		}
 }
@@ -380,56 +381,4 @@ sc_arrivals_behind(const ScServed *served)
 			served->positions[i].high_watermark > served->positions[i].next)
 			return true;
 	return false;
-}
-
-/* ---------------------------------------------------------------------
- * Questions
- * --------------------------------------------------------------------- */
-
-static bool
-ask(ScServed *served, ScSource *source, int64 what, int64 *offsets, int timeout_ms)
-{
-	int32	   *partitions = palloc(sizeof(int32) * Max(served->npositions, 1));
-	const char *error = NULL;
-	bool		answered;
-
-	for (int i = 0; i < served->npositions; i++)
-		partitions[i] = served->positions[i].partition;
-	answered = served->npositions > 0 &&
-		sc_source_offsets(source, served->npositions, partitions, what, offsets, timeout_ms, &error);
-	pfree(partitions);
-	return answered;
-}
-
-bool
-sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms)
-{
-	int64	   *ends = palloc(sizeof(int64) * Max(served->npositions, 1));
-	bool		answered = ask(served, source, SC_OFFSET_LATEST, ends, timeout_ms);
-
-	for (int i = 0; answered && i < served->npositions; i++)
-	{
-		ScPosition *position = &served->positions[i];
-
-		position->asked_end = position->high_watermark = ends[i];
-		position->open_end = sc_source_high_watermark(source, position->partition);
-		position->checked_at = GetCurrentTimestamp();
-	}
-	pfree(ends);
-	return answered;
-}
-
-bool
-sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
-{
-	int64	   *lows = palloc(sizeof(int64) * Max(served->npositions, 1));
-	bool		answered = ask(served, source, SC_OFFSET_EARLIEST, lows, timeout_ms);
-
-	for (int i = 0; answered && i < served->npositions; i++)
-		served->positions[i].low_watermark = lows[i];
-	pfree(lows);
-	if (!answered || !sc_arrivals_ask_ends(served, source, timeout_ms))
-		return false;
-	check_ends(served);
-	return true;
 }

@@ -41,7 +41,10 @@ extern bool sc_arrivals_pending(const ScServed *served);
 /* Are there messages that were there when the ends were last learnt? */
 extern bool sc_arrivals_behind(const ScServed *served);
 
-/* Short questions; false when they were not answered. */
+/*
+ * Short questions; false when they were not answered.  Ends are answered when
+ * those of all partitions are known; watermarks, when those that are led are.
+ */
 extern bool sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms);
 extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms);
 
@@ -51,9 +54,10 @@ extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int t
  */
 extern void sc_arrivals_look_back(ScServed *served, ScSource *source, bool asked_for);
 
-/* Between arrivals.c and arrivals_again.c */
+/* Between arrivals.c, arrivals_again.c and arrivals_ask.c */
 extern void sc_arrivals_halt(const ScTask *task, int32 partition,
 							 const char *reason, const char *hint);
+extern void sc_arrivals_check_ends(ScServed *served);
 extern void sc_arrivals_note_seen(ScServed *served);
 extern int64 sc_arrivals_begin(const ScServed *served, ScPosition *position);
 extern bool sc_arrivals_is_same(const ScServed *served, const ScMessage *message);

@@ -180,7 +180,8 @@ is_due(const ScPosition *position, bool asked_for)
 {
 	if (asked_for || position->look_back)
 		return asked_for && position->look_back;
-	return position->at_end && position->high_watermark <= position->next;
+	return position->at_end && !position->leaderless &&
+		position->high_watermark <= position->next;
 }
 
 /*

@@ -112,6 +112,9 @@ typedef enum ScTopicAnswer
 extern ScTopicAnswer sc_source_partitions(ScSource *source, int *npartitions,
 										  int timeout_ms, const char **error);
 
+/* By the last such answer: a broker can be asked about it, and read from. */
+extern bool sc_source_is_led(ScSource *source, int32 partition);
+
 #define SC_OFFSET_LATEST	INT64CONST(-1)
 #define SC_OFFSET_EARLIEST	INT64CONST(-2)
 

@@ -70,6 +70,7 @@ struct ScSource
 	int64		full_messages;	/* librdkafka stops fetching at either */
 	int64		full_bytes;
 	rd_kafka_topic_partition_list_t *assigned;
+	Bitmapset  *leaderless;		/* partitions, by the last answer about the topic */
 
 	bool		has_note;		/* an error that belongs to no partition */
 	char		note[SC_SOURCE_TEXT];

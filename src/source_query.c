@@ -9,6 +9,7 @@
 
 #include <time.h>
 
+#include "nodes/bitmapset.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
@@ -38,6 +39,19 @@ answer_of(ScSource *source, const rd_kafka_metadata_topic_t *topic,
 	return SC_TOPIC_NO_ANSWER;
 }
 
+static void
+note_leaders(ScSource *source, const rd_kafka_metadata_topic_t *topic)
+{
+	MemoryContext old = MemoryContextSwitchTo(source->cx);
+
+	bms_free(source->leaderless);
+	source->leaderless = NULL;
+	for (int i = 0; i < topic->partition_cnt; i++)
+		if (topic->partitions[i].leader < 0)
+			source->leaderless = bms_add_member(source->leaderless, topic->partitions[i].id);
+	MemoryContextSwitchTo(old);
+}
+
 static const char *const NO_ANSWER = "no broker has answered";
 
 ScTopicAnswer
@@ -56,12 +70,19 @@ sc_source_partitions(ScSource *source, int *npartitions, int timeout_ms,
 		source->trouble[0] = '\0';
 		answer = answer_of(source, &q->metadata->topics[0], error);
 		*npartitions = q->metadata->topics[0].partition_cnt;
+		note_leaders(source, &q->metadata->topics[0]);
 	}
 	else
 		(void) fail(source, error, "the brokers' answer does not name the topic");
 	if (q != NULL)
 		sc_source_answered(q);
 	return answer;
+}
+
+bool
+sc_source_is_led(ScSource *source, int32 partition)
+{
+	return !bms_is_member(partition, source->leaderless);
 }
 
 /* One answer for each partition: for a time, or for -1 or -2 in its place. */

@@ -155,6 +155,17 @@ begin_silence(ScServed *served, ScPosition *position)
 				   has_cause ? ": " : "", has_cause ? served->trouble : ""));
 }
 
+/* It has an end that nobody can tell; a new worker could not either. */
+static void
+watch_leaderless(ScServed *served, ScPosition *position, TimestampTz now)
+{
+	if (position->behind_since == 0)
+		position->behind_since = now;
+	if (!position->stalled &&
+		TimestampDifferenceExceeds(position->behind_since, now, silence_ms()))
+		begin(served, position, "no broker leads it");
+}
+
 /* True when a new worker is to try. */
 static bool
 watch_position(ScServed *served, ScPosition *position, TimestampTz now)
@@ -163,6 +174,11 @@ watch_position(ScServed *served, ScPosition *position, TimestampTz now)
 
 	if (sc_stall_rests(position))
 		return now >= position->stall.retry_at;
+	if (position->leaderless)
+	{
+		watch_leaderless(served, position, now);
+		return false;
+	}
 	if (position->high_watermark <= position->next || position->denied)
 	{
 		if (position->at_end)

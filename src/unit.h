@@ -29,6 +29,7 @@ typedef struct ScPosition
 	int64		end;			/* where the last read to the end stopped; -1 */
 	bool		at_end;			/* nothing has come since */
 	bool		denied;			/* the brokers refuse to give what comes next */
+	bool		leaderless;		/* no broker can be asked about it, or read from */
 	int64		high_watermark; /* -1: not known */
 	int64		low_watermark;	/* -1: not known */
 	int64		open_end;		/* where transactions that are open end; -1: not known */
@@ -58,6 +59,7 @@ typedef struct ScServed
 	ScPosition *positions;
 	ScWay	   *way;
 	bool		look_back;		/* some position is to */
+	bool		leaderless;		/* some position is */
 	int64		bytes;			/* of payloads that the way holds */
 	int64		careful;		/* messages left to be read by the executor's way alone */
 	bool		careful_done;

@@ -272,7 +272,7 @@ answer_wait(Worker *w)
 static long
 look_interval(const Worker *w)
 {
-	if (sc_report_in_trouble())
+	if (sc_report_in_trouble() || w->served->leaderless)
 		return AWAY_MS;
 	return w->unanswered > 0 ? QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
 }

@@ -8,7 +8,8 @@
  *
  *	ready [BROKERS]					wait until so many brokers (1) are there
  *	leaders TOPIC					print "partition leader" lines
- *	create TOPIC PARTITIONS [NAME=VALUE ...]	replicas=1:2: on these brokers
+ *	create TOPIC PARTITIONS [NAME=VALUE ...]	replicas=1:2,3: the first on these
+ *									brokers, and all others on the last
  *	delete TOPIC
  *	remake TOPIC PARTITIONS			delete, create, and produce from stdin, at once
  *	partitions TOPIC TOTAL			add partitions until there are TOTAL
@@ -181,18 +182,25 @@ await_partitions(rd_kafka_t *rk, const char *topic, int count)
 	die("%s does not have %d partitions after 30 s", topic, count);
 }
 
-/* Which brokers have it: "1:2:3", the same for all partitions. */
+/* Which brokers have it: "1:2,3", for each partition; the last ones for those that are left. */
 static void
 set_replicas(rd_kafka_NewTopic_t *topic, int npartitions, char *list)
 {
 	int32_t		brokers[16];
 	int			n = 0;
+	char	   *rest = list;
 
-	for (char *at = strtok(list, ":"); at != NULL && n < 16; at = strtok(NULL, ":"))
-		brokers[n++] = atoi(at);
 	for (int i = 0; i < npartitions; i++)
+	{
+		char	   *of_one = strsep(&rest, ",");
+
+		if (of_one != NULL)
+			n = 0;
+		for (char *at = of_one; at != NULL && n < 16;)
+			brokers[n++] = atoi(strsep(&at, ":"));
 		if (rd_kafka_NewTopic_set_replica_assignment(topic, i, brokers, n, errstr, sizeof(errstr)))
 			die("%s", errstr);
+	}
 }
 
 static void

@@ -110,6 +110,50 @@ is_exact('K4: in the end');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'K4: nothing needed a person');
 
 # ---------------------------------------------------------------------
+# A partition that only one broker has
+# ---------------------------------------------------------------------
+
+sub single
+{
+	my ($what) = @_;
+
+	return qq{SELECT string_agg($what, ' ' ORDER BY partition) FROM streamcount.progress WHERE rollup = 'single'::regclass};
+}
+
+sub produce_single
+{
+	my (@partitions) = @_;
+
+	$cluster->produce_messages('single', [ map { { partition => $_, value => '{"text": "x"}' } } @partitions ]);
+	return;
+}
+
+$cluster->create_topic('single', 3, 'replicas' => '1,2,3', 'min.insync.replicas' => 1);
+$node->safe_psql('postgres', q{
+	CREATE FOREIGN TABLE single_stream (text text) SERVER streamcount OPTIONS (topic 'single');
+	SELECT streamcount.create_rollup('single', 'SELECT text, count(*) FROM single_stream GROUP BY text')});
+produce_single(0, 1, 2);
+becomes(single('counted::text'), '1 1 1', 'each partition has one replica alone');
+becomes(single('state'), 'idle idle idle', '... and all is read');
+my $killed_at = time;
+$cluster->node(3)->kill9;
+becomes(single("state || coalesce(': ' || nullif(reason, ''), '')"), 'idle idle stalled: no broker leads it',
+	'K4: a partition that no broker leads is stalled, and the others are not');
+cmp_ok(time - $killed_at, '<', 60, 'K4: ... within a minute');
+produce_single(0, 1, 1);
+becomes(single(q{concat(counted, '/', high_watermark, '/', state)}), '2/2/idle 3/3/idle 1/1/stalled',
+	'K4: ... the others go on, and their ends are known');
+is($node->safe_psql('postgres', q{SELECT streamcount.wait('single', '1s')}), 'f',
+	'K4: ... wait() does not say that all is counted, which nobody knows');
+is($node->safe_psql('postgres', q{SELECT state FROM streamcount.rollups WHERE rollup = 'single'::regclass}), 'stalled',
+	'K4: ... the rollup is stalled');
+$cluster->node(3)->start;
+becomes(single('state'), 'idle idle idle', 'K4: when its broker is back, it is stalled no longer');
+produce_single(2);
+becomes(single('counted::text'), '2 3 2', 'K4: ... and goes on');
+is($node->safe_psql('postgres', q{SELECT streamcount.wait('single')}), 't', 'K4: ... wait() knows');
+
+# ---------------------------------------------------------------------
 # An unclean election: what was acknowledged, and counted, is forgotten
 # ---------------------------------------------------------------------
 
