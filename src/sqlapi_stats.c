@@ -69,17 +69,26 @@ sc_sqlapi_may_see(Oid rollup)
 		has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 }
 
+/* It may quote what was in a message. */
 static bool
-may_see_unit(const ScUnit *unit)
+may_see_reason(Oid rollup)
+{
+	return sc_owns_relation(rollup, GetUserId()) ||
+		has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
+/* The unit's reason is that of any of its rollups. */
+static bool
+may_see_unit(const ScUnit *unit, bool (*may_see) (Oid rollup))
 {
 	ListCell   *lc;
 
 	if (OidIsValid(unit->rollup))
-		return sc_sqlapi_may_see(unit->rollup);
+		return may_see(unit->rollup);
 	if (has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
 		return true;
 	foreach(lc, sc_catalog_rollups(unit->stream, CurrentMemoryContext))
-		if (sc_sqlapi_may_see(((ScRollup *) lfirst(lc))->relid))
+		if (may_see(((ScRollup *) lfirst(lc))->relid))
 			return true;
 	return false;
 }
@@ -109,7 +118,7 @@ streamcount_live_partitions(PG_FUNCTION_ARGS)
 		put_time(values, nulls, 6, live->checked_at);
 		put_text(values, nulls, 7, sc_state_name(live->state));
 		put_time(values, nulls, 8, live->since);
-		put_text(values, nulls, 9, live->reason);
+		put_text(values, nulls, 9, may_see_reason(live->rollup) ? live->reason : NULL);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
@@ -129,7 +138,7 @@ streamcount_live_units(PG_FUNCTION_ARGS)
 		Datum		values[13];
 		bool		nulls[13] = {false};
 
-		if (!may_see_unit(&info->unit))
+		if (!may_see_unit(&info->unit, sc_sqlapi_may_see))
 			continue;
 		values[0] = ObjectIdGetDatum(info->unit.stream);
 		values[1] = ObjectIdGetDatum(info->unit.rollup);
@@ -138,7 +147,7 @@ streamcount_live_units(PG_FUNCTION_ARGS)
 		nulls[2] = info->pid == 0;
 		put_text(values, nulls, 3, sc_state_name(info->state));
 		put_time(values, nulls, 4, info->since);
-		put_text(values, nulls, 5, info->reason);
+		put_text(values, nulls, 5, may_see_unit(&info->unit, may_see_reason) ? info->reason : NULL);
 		values[6] = Int32GetDatum(info->failures);
 		put_int64(values, nulls, 7, info->messages);
 		put_int64(values, nulls, 8, info->bytes);
@@ -247,7 +256,8 @@ check_unit(const Waiting *w, TimestampTz started)
 		return;
 	if (info.failures > 1 ||
 		TimestampDifferenceExceeds(started, sc_clock_now(), START_GRACE_MS))
-		cannot_wait(w->rollup, "down", *info.reason ? info.reason : "No worker serves it.");
+		cannot_wait(w->rollup, "down",
+					*info.reason && may_see_reason(w->relid) ? info.reason : "No worker serves it.");
 }
 
 /* Have all partitions been asked for their ends since our request? */

@@ -230,6 +230,29 @@ is(query(q{SELECT sum(n), (SELECT owner FROM streamcount.rollups) FROM made.word
 	'REASSIGN OWNED, too');
 
 # ---------------------------------------------------------------------
+# An ERROR ends the worker, and says what it likes
+# ---------------------------------------------------------------------
+
+query(q{
+	CREATE FUNCTION made.moan() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'canary-moan'; END $$;
+	CREATE TRIGGER moan BEFORE INSERT OR UPDATE ON made.words_data FOR EACH ROW EXECUTE FUNCTION made.moan()});
+$kafka->produce_values('words', ['{"n": 5, "word": "moan"}']);
+$node->wait_for_sql(q{SELECT reason FROM streamcount.stat_workers}, qr/canary-moan/);
+foreach my $what ('streamcount.live_units()', 'streamcount.live_partitions()', map { "streamcount.$_" } @views)
+{
+	unlike(as('carol', "SELECT v FROM $what AS v"), qr/canary/, "nothing of a worker's last words is in $what for a mere reader");
+}
+$node->wait_for_sql(q{SELECT failures > 1 AND pid IS NULL FROM streamcount.stat_workers}, 't');
+unlike(as('carol', q{SELECT streamcount.wait('made.words', '1s')}), qr/canary/, '... nor in what wait() says');
+foreach my $role (qw(mona bob))
+{
+	like(as($role, 'SELECT reason FROM streamcount.stat_workers'), qr/canary-moan/, "$role sees them");
+}
+query('DROP TRIGGER moan ON made.words_data');
+$node->wait_for_rollup($kafka, 'words', name => 'made.words');
+
+# ---------------------------------------------------------------------
 # What a user's own code gets hold of
 # ---------------------------------------------------------------------
 
