@@ -29,11 +29,18 @@
 #define LEAST_SILENCE_MS 5000
 /* A new worker is started after so many times as long; each time it doubles. */
 #define RESTART_SILENCES 3
-#define MOST_DOUBLINGS 4
+#define MOST_DOUBLINGS 2
 /* The wire's fault is gone at once; after these tries there are rests. */
 #define QUICK_TRIES 3
 #define REST_FIRST_MS 1000
 #define REST_MOST_MS 30000
+/*
+ * What one broker leads comes in one response: where one partition's part of
+ * it never comes, those beside it are read only while that one rests.
+ */
+#define SILENT_QUICK_TRIES 1
+#define SILENT_REST_FIRST_MS 30000
+#define SILENT_REST_MOST_MS 120000
 
 static long
 silence_ms(void)
@@ -41,14 +48,14 @@ silence_ms(void)
 	return Max(LEAST_SILENCE_MS, sc_metadata_interval * 1000L * 2 / 3);
 }
 
-/* When to read a partition again that has failed so many times; 0: at once. */
+/* When to read a partition again after so many tries; 0: at once. */
 static TimestampTz
-end_of_rest(int tries)
+end_of_rest(int tries, int quick_tries, int first_ms, int most_ms)
 {
-	if (tries <= QUICK_TRIES)
+	if (tries <= quick_tries)
 		return 0;
 	return TimestampTzPlusMilliseconds(sc_clock_now(),
-									   Min(REST_MOST_MS, REST_FIRST_MS << Min(tries - QUICK_TRIES - 1, 10)));
+									   Min(most_ms, first_ms << Min(tries - quick_tries - 1, 10)));
 }
 
 /* For the next worker of the unit; true when there was room for all of them. */
@@ -126,7 +133,8 @@ void
 sc_stall_fail(ScServed *served, ScPosition *position, const char *reason)
 {
 	begin(served, position, reason);
-	position->stall.retry_at = end_of_rest(++position->stall.tries);
+	position->stall.retry_at = end_of_rest(++position->stall.tries, QUICK_TRIES,
+										   REST_FIRST_MS, REST_MOST_MS);
 	(void) remember(served);
 	sc_unit_start_anew(DEBUG1, "a partition could not be read");
 }
@@ -195,7 +203,8 @@ watch_position(ScServed *served, ScPosition *position, TimestampTz now)
 		!TimestampDifferenceExceeds(position->behind_since, now,
 									silence_ms() * RESTART_SILENCES << doublings))
 		return false;
-	position->stall.tries++;
+	position->stall.retry_at = end_of_rest(++position->stall.tries, SILENT_QUICK_TRIES,
+										   SILENT_REST_FIRST_MS, SILENT_REST_MOST_MS);
 	return true;
 }
 
