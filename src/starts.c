@@ -122,18 +122,22 @@ halt_misfits(ScRollup *rollup, int npartitions, const char *cluster)
 	{
 		ScProgress *progress = &rollup->progress[i];
 		const char *reason = NULL;
+		const char *hint = "Drop and create the rollup to count the new topic.";
 
 		if (progress->halted)
 			continue;
 		if (progress->partition >= npartitions)
-			reason = psprintf("the topic has only %d partitions: it was made anew", npartitions);
+			reason = psprintf("the topic has no partition %d any more: it was made anew",
+							  progress->partition);
 		else if (cluster && progress->cluster && strcmp(cluster, progress->cluster) != 0)
+		{
 			reason = psprintf("the offsets are of Kafka cluster %s, the brokers are of cluster %s",
 							  progress->cluster, cluster);
+			hint = "If the offsets mean the same messages there, run streamcount.resume(); else drop and create the rollup.";
+		}
 		if (reason == NULL)
 			continue;
-		sc_ledger_halt(rollup->relid, progress->partition, reason,
-					   "If the offsets mean the same messages there, run streamcount.resume(); else drop and create the rollup.");
+		sc_ledger_halt(rollup->relid, progress->partition, reason, hint);
 		progress->halted = true;
 	}
 }

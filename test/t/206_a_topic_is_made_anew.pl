@@ -260,5 +260,22 @@ foreach (1 .. 3)
 is(sql(q{SELECT sum(messages) FROM same}), '140', 'K9: all of it is counted');
 is($node->log_count(qr/is halted|ERROR/, $log), 0, 'K9: ... and nothing was said');
 
+# ---------------------------------------------------------------------
+# With fewer partitions
+# ---------------------------------------------------------------------
+
+begin('fewer', 2, 10);
+workers('off');
+$kafka->delete_topic('fewer');
+create('fewer', 1);
+produce('fewer', 5, 0);
+workers('on');
+is_halted('fewer', 1, 'the topic has no partition 1 any more: it was made anew',
+	'K8: a partition that the new topic does not have is halted');
+is_halted('fewer', 0, 'offset 10 is beyond the end 5', 'K8: ... and so is the one that it has');
+is(sql(q{SELECT count(*), count(statement) FROM streamcount.problems WHERE rollup = 'fewer'::regclass}), '2|0',
+	'K8: ... and nobody is told that resume() would help');
+sql(q{SELECT streamcount.drop_rollup('fewer')});
+
 $node->stop;
 done_testing();
