@@ -203,7 +203,8 @@ sc_arrivals_look_back(ScServed *served, ScSource *source, bool asked_for)
 		if (!is_due(position, asked_for))
 			continue;
 		offsets[n] = sc_arrivals_begin(served, position);
-		if (offsets[n] < position->next)
+		/* What was left comes again, even where there is nothing to compare any more. */
+		if (asked_for || offsets[n] < position->next)
 			partitions[n++] = position->partition;
 	}
 	if (n > 0)
@@ -216,7 +217,8 @@ sc_arrivals_look_back(ScServed *served, ScSource *source, bool asked_for)
 
 		if (!is_due(position, asked_for))
 			continue;
-		position->looked_back = true;
+		/* Only until something is taken: a look at rest says nothing of what comes later. */
+		position->looked_back = asked_for;
 		position->look_back = false;
 	}
 	if (asked_for)

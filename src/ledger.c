@@ -195,14 +195,14 @@ advance(const ScTask *task)
 /*
  * A partition that is read to its end stands there, behind records that are no
  * messages.  What was read last is noted where it is behind the task, too: one
- * that halts before it keeps what it had.
+ * that halts before it, or is ahead of what was read, keeps what it had.
  */
 static void
 note_end(ScPart *part, const ScEnd *end)
 {
 	if (part->halt_reason == NULL && end->offset > part->new_next)
 		part->new_next = end->offset;
-	part->new_seen = end->seen.offset >= 0 && end->seen.offset < part->new_next ?
+	part->new_seen = end->seen.offset > part->seen.offset && end->seen.offset < part->new_next ?
 		end->seen : part->seen;
 }
 

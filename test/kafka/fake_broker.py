@@ -386,6 +386,12 @@ def obey(log, command):
     what = command["do"]
     if what == "create":
         log.topics[command["topic"]] = [Partition() for _ in range(command["partitions"])]
+    elif what == "remake":
+        # Of its batches some would be read before the others were there.
+        partition = Partition()
+        for records in command["batches"]:
+            log.append(partition, {"records": records})
+        log.topics[command["topic"]] = [partition]
     elif what == "heal":
         for partition in log.topics[command["topic"]]:
             partition.faults = []

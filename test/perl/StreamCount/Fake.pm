@@ -49,6 +49,16 @@ sub create_topic
 	return;
 }
 
+# Another topic of the same name, of one partition, with these batches: from one
+# answer to the next, which nobody is told of.
+sub remake_topic
+{
+	my ($self, $topic, @batches) = @_;
+
+	$self->tell_json(do => 'remake', topic => $topic, batches => \@batches);
+	return;
+}
+
 # One batch of records, hashes of value, key, offset, timestamp.
 sub append
 {

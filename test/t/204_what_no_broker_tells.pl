@@ -1,0 +1,155 @@
+# A broker does not say that a topic is another one than it was a moment ago, or
+# that what it had a moment ago is gone.  Whatever the moment: nothing of another
+# topic is counted, and of what comes nothing is left out.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use StreamCount::Fake;
+use StreamCount::Node;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+plan skip_all => StreamCount::Fake->missing if StreamCount::Fake->missing;
+
+my $rounds = $ENV{STREAMCOUNT_ROUNDS} // 6;
+
+my $fake = StreamCount::Fake->new->start;
+my $node = StreamCount::Node->new('untold');
+$node->init(
+	brokers => $fake->bootstrap,
+	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\nmax_worker_processes = 20\n"
+	  . "streamcount.max_workers = 12\nstreamcount.metadata_interval = 1s\n"
+	  # A batch is full in the middle of what was fetched.
+	  . "streamcount.batch_mem = 1MB\nstreamcount.fetch_mem = 1MB\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+sub records
+{
+	my ($life, $first, $last) = @_;
+
+	return [ map { { value => qq({"life": $life, "n": $_}) } } $first .. $last ];
+}
+
+sub begin
+{
+	my ($topic, $messages) = @_;
+
+	$fake->create_topic($topic, 1);
+	$fake->append($topic, 0, records(1, 0, $messages - 1));
+	sql(qq{CREATE FOREIGN TABLE ${topic}_stream (life int, n int) SERVER streamcount OPTIONS (topic '$topic')});
+	create($topic, $topic);
+	$node->wait_for_offsets($topic, $messages);
+	return;
+}
+
+sub create
+{
+	my ($rollup, $topic) = @_;
+
+	sql(qq{SELECT streamcount.create_rollup('$rollup', 'SELECT life, count(*) AS n FROM ${topic}_stream GROUP BY life')});
+	return;
+}
+
+sub counts { return sql("SELECT string_agg(life || '*' || n, ', ' ORDER BY life) FROM $_[0]") }
+
+sub is_halted
+{
+	my ($rollup, $offset, $name) = @_;
+
+	ok(eval {
+			$node->wait_for_sql("SELECT state, reason FROM streamcount.progress WHERE rollup = '$rollup'::regclass",
+				qr/^halted\|message at offset $offset is another one than was read/);
+			1;
+	}, $name) or diag $@;
+	return;
+}
+
+# ---------------------------------------------------------------------
+# Another topic
+# ---------------------------------------------------------------------
+
+# Meanwhile the worker has looked again at the last message, which was the same.
+begin('rested', 5);
+my $then = sql('SELECT clock_timestamp()');
+$node->wait_for_sql(qq{SELECT checked_at > '$then'::timestamptz + '3 seconds' FROM streamcount.progress
+	WHERE rollup = 'rested'::regclass}, 't');
+$fake->remake_topic('rested', records(2, 0, 7));
+is_halted('rested', 4, 'K9: a topic that is made anew after a long rest is another one');
+is(counts('rested'), '1*5', 'K9: ... and nothing of it is counted');
+
+# One rollup has read what another one is still to read.
+begin('ahead', 100);
+sql(q{ALTER SYSTEM SET streamcount.enabled = off});
+$node->reload;
+$node->wait_for_sql('SELECT count(*) FROM streamcount.stat_workers WHERE pid IS NOT NULL', '0');
+$fake->remake_topic('ahead', records(2, 0, 59), records(2, 60, 119));
+$fake->fault('ahead', 0, 60, 'empty');
+create('behind', 'ahead');
+sql(q{ALTER SYSTEM SET streamcount.enabled = on});
+$node->reload;
+$node->wait_for_offsets('behind', 60);
+$fake->heal('ahead');
+is_halted('ahead', 99, 'K9: a rollup ahead of another one meets the last message that it has read');
+is(counts('ahead'), '1*100', 'K9: ... and nothing of another topic is counted into it');
+$node->wait_for_offsets('behind', 120);
+is(counts('behind'), '2*120', 'K9: ... but into the one that never read the old one');
+
+# ---------------------------------------------------------------------
+# No topic
+# ---------------------------------------------------------------------
+
+sql(q{CREATE FOREIGN TABLE nowhere (text text) SERVER streamcount OPTIONS (topic 'nowhere')});
+sql(q{SELECT streamcount.create_rollup('missing', 'SELECT text, count(*) FROM nowhere GROUP BY text')});
+$node->wait_for_sql(q{SELECT state FROM streamcount.rollups WHERE rollup = 'missing'::regclass}, 'stalled');
+my $requests = $fake->count('metadata');
+my $until = time + 3;
+sleep 0.1 while time < $until;
+# The other workers ask, too, and librdkafka for itself.
+cmp_ok($fake->count('metadata') - $requests, '<', 150, 'K7: brokers are not asked again and again for a topic that is missing');
+sql(q{SELECT streamcount.drop_rollup('missing')});
+
+# ---------------------------------------------------------------------
+# What was read last is deleted while the first message after a silence waits
+# ---------------------------------------------------------------------
+
+my $pad = 'x' x 3000;
+my $end = 3;
+
+$fake->create_topic('trimmed', 2);
+$fake->append('trimmed', 0, [ map { { value => qq({"part": 0, "n": $_}) } } 0 .. $end - 1 ]);
+$fake->append('trimmed', 1, [ map { { value => qq({"part": 1, "n": $_, "pad": "$pad"}) } } 1 .. 200 ]) foreach 1 .. 15 * $rounds;
+sql(q{
+	CREATE FUNCTION slow(part int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+		$$ BEGIN IF part = 1 THEN PERFORM pg_sleep(0.001); END IF; RETURN part; END $$;
+	CREATE FOREIGN TABLE trimmed_stream (part int, n int, pad text) SERVER streamcount OPTIONS (topic 'trimmed');
+	SELECT streamcount.create_rollup('trimmed',
+		'SELECT slow(part) AS part, count(*) AS n, count(pad) AS pads FROM trimmed_stream GROUP BY 1')});
+foreach (1 .. $rounds)
+{
+	$node->wait_for_sql("SELECT next_offset >= $end FROM streamcount.progress
+		WHERE rollup = 'trimmed'::regclass AND partition = 0", 't');
+	sleep 2;    # a silence
+	$fake->append('trimmed', 0, [ map { { value => qq({"part": 0, "n": $_}) } } $end, $end + 1 ]);
+	sleep rand 2;
+	$fake->trim('trimmed', 0, $end);
+	$end += 2;
+}
+# Where Kafka has deleted them before they were read, that is said.
+$node->wait_for_sql("SELECT next_offset >= $end OR state = 'halted' FROM streamcount.progress
+	WHERE rollup = 'trimmed'::regclass AND partition = 0", 't');
+is(sql(q{SELECT next_offset - counted FROM streamcount.progress WHERE rollup = 'trimmed'::regclass AND partition = 0}), '0',
+	'K13: nothing is left out where what was read last is deleted meanwhile');
+
+is($node->log_count(qr/was terminated by signal|PANIC|TRAP:/), 0, 'no crash');
+$node->stop('fast');
+$fake->stop;
+done_testing();
