@@ -189,6 +189,8 @@ out_of_range(ScServed *served, ScSource *source, ScPosition *position)
 	int64		oldest,
 				end;
 
+	/* Whatever they are, another worker goes on. */
+	sc_source_be_patient(source);
 	if (!sc_source_offsets(source, 1, &position->partition, SC_OFFSET_EARLIEST, &oldest, 1000, &error) ||
 		!sc_source_offsets(source, 1, &position->partition, SC_OFFSET_LATEST, &end, 1000, &error))
 		sc_stall_fail(served, position,

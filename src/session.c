@@ -8,10 +8,12 @@
 #include "postgres.h"
 
 #include <signal.h>
+#include <unistd.h>
 
 #include "libpq/pqsignal.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 
@@ -22,6 +24,22 @@
  * Not the default handler of background workers: it raises its error from
  * within the handler, whatever the process is at.
  */
+/*
+ * exit() would run what libraries have left for it, as OpenSSL its cleanup,
+ * while librdkafka's threads are using them.  PostgreSQL's own is done by now.
+ */
+static void
+leave_at_once(int code, Datum arg)
+{
+	_exit(code);
+}
+
+void
+sc_session_never_exit(void)
+{
+	on_proc_exit(leave_at_once, (Datum) 0);
+}
+
 void
 sc_session_serve_signals(void)
 {

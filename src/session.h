@@ -10,6 +10,9 @@
 
 #include "streamcount.h"
 
+/* First of all, for a process that has threads: it ends without exit(). */
+extern void sc_session_never_exit(void);
+
 /*
  * Signals: SIGTERM ends the process at its next interrupt, SIGHUP raises
  * ConfigReloadPending.

@@ -115,6 +115,9 @@ extern ScTopicAnswer sc_source_partitions(ScSource *source, int *npartitions,
 /* By the last such answer: a broker can be asked about it, and read from. */
 extern bool sc_source_is_led(ScSource *source, int32 partition);
 
+/* For one who will take no more messages: answers are waited for in full. */
+extern void sc_source_be_patient(ScSource *source);
+
 #define SC_OFFSET_LATEST	INT64CONST(-1)
 #define SC_OFFSET_EARLIEST	INT64CONST(-2)
 

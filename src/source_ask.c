@@ -110,7 +110,7 @@ await(ScSource *source, int timeout_ms)
 	TimestampTz patience = TimestampTzPlusMilliseconds(begin, Min(timeout_ms, MESSAGES_WAIT_MS));
 	TimestampTz now = begin;
 
-	if (source->assigned == NULL)
+	if (source->assigned == NULL || source->patient)
 		patience = end;
 	while (!is_done(q) && now < patience)
 	{
@@ -124,6 +124,12 @@ await(ScSource *source, int timeout_ms)
 	}
 	SetLatch(MyLatch);
 	return is_done(q);
+}
+
+void
+sc_source_be_patient(ScSource *source)
+{
+	source->patient = true;
 }
 
 /* The question that is done; it is the caller's to give back. */
@@ -167,10 +173,13 @@ sc_source_ask(ScSource *source, ScQuestion *q)
 		/* The answer to an older question of the kind is as good. */
 		bool		same = source->question->kind == q->kind && q->kind != SC_ASK_OFFSETS;
 
-		if (!await(source, q->timeout_ms) || same)
+		/* Looked at once: it may be done a moment later. */
+		bool		done = await(source, q->timeout_ms);
+
+		if (!done || same)
 		{
 			forget(q);
-			return source->question != NULL && is_done(source->question) ? take(source) : NULL;
+			return done ? take(source) : NULL;
 		}
 		forget(take(source));
 	}

@@ -165,21 +165,39 @@ sleep_at(Worker *w, long timeout_ms)
 	serve_interrupts(w);
 }
 
+/* The source's pipe, which tells of messages, is of no interest. */
+static void
+pause_for(long ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(sc_clock_now(), ms);
+
+	for (TimestampTz now = sc_clock_now(); now < end; now = sc_clock_now())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(now, end) + 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /* Told of a commit, or a minute has passed: is the unit still what it was? */
 static void
 recheck(Worker *w, TimestampTz now)
 {
 	long		interval = w->served->restoring ? RESTORE_RECHECK_MS : RECHECK_MS;
+	bool		told = sc_stats_worker_told() || stale;
 
 	if (w->locked)
 		interval = LOCKED_RECHECK_MS;
-	if (!sc_stats_worker_told() && !stale &&
-		!TimestampDifferenceExceeds(w->rechecked_at, now, interval))
+	if (!told && !TimestampDifferenceExceeds(w->rechecked_at, now, interval))
 		return;
 	stale = false;
 	w->rechecked_at = now;
 	if (sc_unit_changed(w->served, &w->locked))
 		sc_unit_start_anew(DEBUG1, "its definition was changed");
+	/* What we were told of could not be read, and must be before anything is written. */
+	if (w->locked && told)
+		stale = true;
 	if (w->served->restoring && !stale)
 		sc_stats_worker_state(SC_STATE_RESTORING, "a restore is under way: a sentinel, a sequence's value or the unique index is missing");
 }
@@ -249,7 +267,7 @@ await_topic(Worker *w)
 			return npartitions;
 		sc_arrivals_events(w->served, w->source);
 		show_trouble(w, answer, error);
-		sleep_at(w, QUESTION_PAUSE_MS);
+		pause_for(QUESTION_PAUSE_MS);
 	}
 }
 
@@ -495,6 +513,7 @@ streamcount_worker_main(Datum arg)
 {
 	Worker		w = {0};
 
+	sc_session_never_exit();
 	sc_session_serve_signals();
 	sc_stats_worker_attach(DatumGetInt32(arg), &w.unit);
 	sc_session_force_settings();
