@@ -185,12 +185,15 @@ go_on(TallyWay *w, const ScMessage *message)
 /*
  * The message may be at fault, whatever the error: the executor's way will
  * tell.  But not where somebody has asked us to end, nor where a tally was
- * left half added to.
+ * left half added to, by an error or for want of memory between two additions.
  */
 static bool
 must_end(const TallyWay *w)
 {
-	return ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION ||
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+	return category == ERRCODE_OPERATOR_INTERVENTION ||
+		category == ERRCODE_INSUFFICIENT_RESOURCES ||
 		(w->at != AT_DECODE && sc_tallier_is_adding(w->tallied[w->at].tallier));
 }
 
