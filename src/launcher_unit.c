@@ -30,6 +30,7 @@ typedef struct Start
 	BackgroundWorkerHandle *handle; /* NULL: none, or another launcher's */
 	int64		started;
 	int64		not_before;
+	bool		held;			/* that is so because of crashes */
 } Start;
 
 static Start *starts;
@@ -143,9 +144,20 @@ held_back(const ScPlace *place)
 	return delay - TimestampDifferenceMilliseconds(d->deaths[d->n - 1].at, now);
 }
 
+/* Its crashes may be forgiven before the time is over. */
+static void
+let_go(int index, const ScPlace *place)
+{
+	if (!starts[index].held || held_back(place) > 0)
+		return;
+	starts[index].held = false;
+	starts[index].not_before = 0;
+}
+
 static void
 hold_back(int index, const ScPlace *place, const char *database, int64 now, int64 held)
 {
+	starts[index].held = true;
 	starts[index].not_before = now + held;
 	complain(index, place, database,
 			 psprintf("held back for a moment, since its worker crashed %d times",
@@ -190,6 +202,7 @@ consider_start(int index, const ScPlace *place, int running, int64 now)
 	const char *database = sc_launcher_database_ready(place->info.unit.db, now);
 	int64		held;
 
+	let_go(index, place);
 	if (!sc_enabled)
 		(void) sc_stats_place_reason(index, "streamcount.enabled is off");
 	else if (place->withdrawn)
@@ -237,7 +250,11 @@ look_around(int64 now)
 		if (place.life == SC_LIFE_RUNNING && (!place.wanted || !sc_enabled))
 			sc_stats_place_terminate(i);
 		if (place.life == SC_LIFE_WAITING && !place.wanted)
+		{
 			sc_stats_place_free(i);
+			starts[i].held = false;
+			starts[i].not_before = 0;
+		}
 		running += place.life != SC_LIFE_WAITING;
 	}
 	return running;

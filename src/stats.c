@@ -190,6 +190,8 @@ sc_stats_find_or_make_locked(Oid db, Oid stream, Oid rollup)
 		slot->joined_at = 0;
 		slot->careful = 0;
 		slot->nstalls = 0;
+		slot->trouble = SC_STATE_DOWN;
+		slot->last_error = 0;
 		slot->info.unit.db = db;
 		slot->info.unit.stream = stream;
 		slot->info.unit.rollup = rollup;
