@@ -435,7 +435,7 @@ CREATE VIEW streamcount.progress AS
 				THEN u.reason
 			ELSE l.reason
 		END AS reason,
-		COALESCE(p.hint, s.hint, CASE WHEN l.state OPERATOR(pg_catalog.=) 'stalled'
+		COALESCE(CASE WHEN r.may_see_reason THEN COALESCE(p.hint, s.hint) END, CASE WHEN l.state OPERATOR(pg_catalog.=) 'stalled'
 			THEN 'It goes on by itself as soon as the broker serves what is there; streamcount.skip_to() goes on behind it.'
 			END) AS hint,
 		l.last_message_time, l.checked_at
@@ -484,7 +484,7 @@ CREATE VIEW streamcount.rollups AS
 						WHEN s.state IS NOT NULL THEN s.reason
 						WHEN u.pid IS NULL THEN COALESCE(streamcount.down_reason(), u.reason)
 						ELSE u.reason END,
-					s.hint
+					CASE WHEN r.may_see_reason THEN s.hint END
 				FROM (SELECT 1) AS one
 					LEFT JOIN streamcount.rollup_progress s
 						ON s.rollup OPERATOR(pg_catalog.=) r.rollup
