@@ -55,6 +55,7 @@ OBJS = \
 	src/moment_quick.o \
 	src/objects.o \
 	src/option.o \
+	src/option_check.o \
 	src/option_start.o \
 	src/probe.o \
 	src/refetch.o \
