@@ -107,6 +107,8 @@ OBJS = \
 	src/token_tag.o \
 	src/token_url.o \
 	src/unit.o \
+	src/unit_changed.o \
+	src/unit_position.o \
 	src/version.o \
 	src/way_executor.o \
 	src/way_tally.o \

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * unit.c
- *		What one worker serves: a stream, its rollups, their positions.
+ *		What one worker serves: a stream and its rollups, read and judged.
  *
  * A unit never changes while a worker serves it.  Whatever would change it
  * (a rollup made or dropped, paused or resumed, another option, a new
@@ -15,7 +15,6 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/ipc.h"
@@ -29,62 +28,12 @@
 #include "guard.h"
 #include "identity.h"
 #include "objects.h"
-#include "starts.h"
 #include "stream.h"
-#include "unit.h"
+#include "unit_private.h"
 #include "version.h"
 
-/*
- * Rollups that are further behind than this are served apart.  One that has
- * just caught up may fall back by all that comes while it is handed over.
- */
-#define APART_LAG 10000
-#define APART_LAG_JOINED 1000000
-#define JOINED_MS 60000
 /* How long a lock on what one query reads may hold up the start of all. */
 #define LOCK_WAIT "1s"
-
-/* ---------------------------------------------------------------------
- * What would ask for a new start
- * --------------------------------------------------------------------- */
-
-static void
-sign_stream(StringInfo text, const ScStream *stream)
-{
-	Bitmapset  *all = bms_add_range(NULL, 1, Max(stream->natts, 1));
-
-	appendStringInfo(text, "%s %d %d %d %u", sc_stream_fingerprint(stream, all),
-					 stream->halt_on_error, stream->reject_limit, stream->skip_gaps,
-					 stream->owner);
-	/* Hashed, since secrets are among them. */
-	for (int i = 0; i < stream->nproperties; i++)
-		appendStringInfo(text, " %s %u", stream->properties[i].name,
-						 string_hash(stream->properties[i].value,
-									 strlen(stream->properties[i].value) + 1));
-}
-
-static char *
-sign(const ScStream *stream, List *rollups)
-{
-	StringInfoData text;
-	ListCell   *lc;
-
-	initStringInfo(&text);
-	sign_stream(&text, stream);
-	foreach(lc, rollups)
-	{
-		ScRollup   *r = lfirst(lc);
-
-		appendStringInfo(&text, "\n%u %u %u %u %c %d %d %d %d %s", r->relid, r->query, r->data,
-						 r->owner, get_rel_persistence(r->data), r->owners_differ, r->complete,
-						 r->paused, r->halted, r->fingerprint);
-	}
-	return text.data;
-}
-
-/* ---------------------------------------------------------------------
- * Loading
- * --------------------------------------------------------------------- */
 
 static bool
 belongs(const ScUnit *unit, const ScRollup *rollup)
@@ -93,8 +42,8 @@ belongs(const ScUnit *unit, const ScRollup *rollup)
 		!sc_stats_is_apart(rollup->relid);
 }
 
-static List *
-load_rollups(const ScUnit *unit, MemoryContext cx)
+List *
+sc_unit_rollups(const ScUnit *unit, MemoryContext cx)
 {
 	List	   *all = sc_catalog_rollups(unit->stream, cx);
 	List	   *mine = NIL;
@@ -106,17 +55,17 @@ load_rollups(const ScUnit *unit, MemoryContext cx)
 	return mine;
 }
 
-typedef struct Halt
+struct ScHalt
 {
 	Oid			rollup;
 	char	   *reason;
 	char	   *hint;
-} Halt;
+};
 
-static Halt *
-make_halt(const ScRollup *rollup, const char *reason, const char *hint)
+ScHalt *
+sc_unit_make_halt(const ScRollup *rollup, const char *reason, const char *hint)
 {
-	Halt	   *halt = palloc(sizeof(Halt));
+	ScHalt	   *halt = palloc(sizeof(ScHalt));
 
 	halt->rollup = rollup->relid;
 	halt->reason = pstrdup(reason);
@@ -165,7 +114,7 @@ make_task(ScRollup *rollup, Bitmapset *columns, const ScTallyPlan *plan)
 }
 
 /* Ready to be served, or halted from now on, or neither now. */
-static Halt *
+static ScHalt *
 consider(ScServed *served, ScRollup *rollup)
 {
 	Parts		parts = {.served = served, .rollup = rollup};
@@ -179,11 +128,11 @@ consider(ScServed *served, ScRollup *rollup)
 	if (rollup->paused || rollup->halted)
 		return NULL;
 	if (get_rel_persistence(rollup->data) != RELPERSISTENCE_PERMANENT)
-		return make_halt(rollup, "its data table is unlogged: a crash empties it, and leaves the offsets",
-						 "Run ALTER TABLE ... SET LOGGED, then streamcount.resume(); after a crash drop and create the rollup.");
+		return sc_unit_make_halt(rollup, "its data table is unlogged: a crash empties it, and leaves the offsets",
+								 "Run ALTER TABLE ... SET LOGGED, then streamcount.resume(); after a crash drop and create the rollup.");
 	if (rollup->owners_differ)
-		return make_halt(rollup, "its view, query view and data table have different owners",
-						 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
+		return sc_unit_make_halt(rollup, "its view, query view and data table have different owners",
+								 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
 	edata = sc_guard_run(take_apart, &parts, says_why);
 	if (edata && edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 	{
@@ -191,22 +140,22 @@ consider(ScServed *served, ScRollup *rollup)
 		return NULL;
 	}
 	if (edata)
-		return make_halt(rollup, edata->message, edata->hint);
+		return sc_unit_make_halt(rollup, edata->message, edata->hint);
 	if (strcmp(sc_stream_fingerprint(served->stream, parts.columns), rollup->fingerprint) != 0)
-		return make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
-						 "Run streamcount.resume() to go on by the new definition, or drop and create the rollup to count anew.");
+		return sc_unit_make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
+								 "Run streamcount.resume() to go on by the new definition, or drop and create the rollup to count anew.");
 	served->tasks = lappend(served->tasks, make_task(rollup, parts.columns, parts.plan));
 	return NULL;
 }
 
-static void
-write_halts(List *halts)
+void
+sc_unit_write_halts(List *halts)
 {
 	ListCell   *lc;
 
 	foreach(lc, halts)
 	{
-		Halt	   *halt = lfirst(lc);
+		ScHalt	   *halt = lfirst(lc);
 
 		sc_ledger_halt(halt->rollup, -1, halt->reason, halt->hint);
 	}
@@ -243,12 +192,12 @@ read_definitions(ScServed *served)
 
 	served->careful = sc_stats_worker_careful();
 	served->stream = sc_stream_load(served->unit.stream, true, served->cx);
-	served->rollups = load_rollups(&served->unit, served->cx);
-	served->signature = sign(served->stream, served->rollups);
+	served->rollups = sc_unit_rollups(&served->unit, served->cx);
+	served->signature = sc_unit_sign(served->stream, served->rollups);
 	SetConfigOption("lock_timeout", LOCK_WAIT, PGC_SUSET, PGC_S_OVERRIDE);
 	foreach(lc, served->rollups)
 	{
-		Halt	   *halt = consider(served, lfirst(lc));
+		ScHalt	   *halt = consider(served, lfirst(lc));
 
 		if (halt)
 			halts = lappend(halts, halt);
@@ -262,8 +211,8 @@ read_definitions(ScServed *served)
 	return halts;
 }
 
-static bool
-exists(const ScUnit *unit)
+bool
+sc_unit_exists(const ScUnit *unit)
 {
 	return OidIsValid(get_extension_oid("streamcount", true)) &&
 		sc_version_mismatch() == NULL &&
@@ -272,8 +221,8 @@ exists(const ScUnit *unit)
 
 static MemoryContext caller_cx = NULL;
 
-static void
-start_reading(void)
+void
+sc_unit_begin_look(void)
 {
 	caller_cx = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
@@ -281,8 +230,8 @@ start_reading(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
-static void
-end_reading(void)
+void
+sc_unit_end_look(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -324,21 +273,21 @@ look(const ScUnit *unit, MemoryContext cx)
 	served->unit = *unit;
 	served->cx = cx;
 	served->loaded_at = sc_clock_now();
-	start_reading();
-	if (!exists(unit))
+	sc_unit_begin_look();
+	if (!sc_unit_exists(unit))
 	{
-		end_reading();
+		sc_unit_end_look();
 		return NULL;
 	}
 	if (!ConditionalLockRelationOid(unit->stream, AccessShareLock))
 		sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock on its stream");
 	halts = read_definitions(served);
-	end_reading();
+	sc_unit_end_look();
 	if (served->rollups == NIL)
 		return NULL;
 	if (halts != NIL)
 	{
-		write_halts(halts);
+		sc_unit_write_halts(halts);
 		return look(unit, cx);
 	}
 	return served;
@@ -356,224 +305,6 @@ sc_unit_load(const ScUnit *unit, MemoryContext cx)
 		MemoryContextReset(cx);
 	}
 	return served;
-}
-
-/* Somebody else moved an offset (skip_to), or halted or resumed a partition. */
-static bool
-offsets_moved(const ScServed *served, List *rollups)
-{
-	ListCell   *lc,
-			   *lc2;
-
-	foreach(lc, served->tasks)
-	{
-		ScTask	   *task = lfirst(lc);
-
-		foreach(lc2, rollups)
-		{
-			ScRollup   *now = lfirst(lc2);
-
-			if (now->relid != task->rollup->relid)
-				continue;
-			for (int i = 0; i < now->nprogress; i++)
-			{
-				ScPart	   *part = sc_task_part(task, now->progress[i].partition);
-
-				if (part == NULL || part->next != now->progress[i].next_offset ||
-					part->active == now->progress[i].halted)
-					return true;
-			}
-		}
-	}
-	return false;
-}
-
-/*
- * A restore makes the unique index last; where a rollup had it and has it no
- * more, somebody has dropped it, and does not know what for it was.
- */
-static List *
-halt_dismantled(const ScServed *served, List *rollups)
-{
-	List	   *halts = NIL;
-	ListCell   *lc,
-			   *lc2;
-
-	foreach(lc, served->tasks)
-	{
-		foreach(lc2, rollups)
-		{
-			ScRollup   *now = lfirst(lc2);
-
-			if (now->relid == ((ScTask *) lfirst(lc))->rollup->relid && !now->complete)
-				halts = lappend(halts, make_halt(now, "its data table has lost its unique constraint on the group keys, or the extension's tables their rows of it",
-												 "Run ALTER TABLE ... ADD UNIQUE NULLS NOT DISTINCT (keys), then streamcount.resume()."));
-		}
-	}
-	return halts;
-}
-
-bool
-sc_unit_changed(const ScServed *served, bool *locked)
-{
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "streamcount recheck",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old;
-	bool		changed = true;
-	List	   *halts = NIL;
-
-	start_reading();
-	old = MemoryContextSwitchTo(scratch);
-	/* A change may be under way, or committed this very moment: look again. */
-	*locked = !ConditionalLockRelationOid(served->unit.stream, AccessShareLock);
-	if (*locked)
-		changed = false;
-	else if (exists(&served->unit))
-	{
-		ScStream   *stream = sc_stream_load(served->unit.stream, true, scratch);
-		List	   *rollups = load_rollups(&served->unit, scratch);
-
-		changed = strcmp(sign(stream, rollups), served->signature) != 0 ||
-			offsets_moved(served, rollups);
-		halts = halt_dismantled(served, rollups);
-	}
-	MemoryContextSwitchTo(old);
-	end_reading();
-	write_halts(halts);
-	MemoryContextDelete(scratch);
-	return changed;
-}
-
-/* ---------------------------------------------------------------------
- * Positions
- * --------------------------------------------------------------------- */
-
-ScPosition *
-sc_unit_position(const ScServed *served, int32 partition)
-{
-	for (int i = 0; i < served->npositions; i++)
-	{
-		/* Almost always they are numbered without holes. */
-		int			guess = (partition + i) % served->npositions;
-
-		if (served->positions[guess].partition == partition)
-			return &served->positions[guess];
-	}
-	return NULL;
-}
-
-static void
-make_parts(ScTask *task, MemoryContext cx)
-{
-	ScRollup   *rollup = task->rollup;
-
-	task->nparts = rollup->nprogress;
-	task->parts = MemoryContextAllocZero(cx, sizeof(ScPart) * Max(task->nparts, 1));
-	for (int i = 0; i < task->nparts; i++)
-	{
-		ScPart	   *part = &task->parts[i];
-		ScProgress *progress = &rollup->progress[i];
-
-		part->partition = progress->partition;
-		part->active = !progress->halted;
-		part->next = part->new_next = progress->next_offset;
-		part->rejected_in_row = part->new_rejected_in_row = progress->rejected_in_row;
-		part->seen = progress->seen;
-		part->other_at = -1;
-		part->last_ms = -1;
-	}
-}
-
-/* How far the task is behind the foremost, in messages. */
-static int64
-behind(const ScTask *task, List *tasks)
-{
-	int64		sum = 0;
-
-	for (int i = 0; i < task->nparts; i++)
-	{
-		int64		most = task->parts[i].next;
-		ListCell   *lc;
-
-		foreach(lc, tasks)
-		{
-			ScPart	   *other = sc_task_part(lfirst(lc), task->parts[i].partition);
-
-			if (other && other->active)
-				most = Max(most, other->next);
-		}
-		if (task->parts[i].active)
-			sum += most - task->parts[i].next;
-	}
-	return sum;
-}
-
-/* Those that would hold up the others get a worker of their own. */
-static void
-send_apart(ScServed *served)
-{
-	List	   *stay = NIL;
-	int64		most = TimestampDifferenceExceeds(sc_stats_worker_joined_at(),
-												  GetCurrentTimestamp(), JOINED_MS) ?
-		APART_LAG : APART_LAG_JOINED;
-	ListCell   *lc;
-
-	if (OidIsValid(served->unit.rollup) || list_length(served->tasks) < 2)
-		return;
-	foreach(lc, served->tasks)
-	{
-		ScTask	   *task = lfirst(lc);
-
-		if (behind(task, served->tasks) <= most ||
-			!sc_stats_set_apart(served->unit.stream, task->rollup->relid, "catching up"))
-			stay = lappend(stay, task);
-	}
-	/* The way was made for all of them. */
-	if (list_length(stay) < list_length(served->tasks))
-		sc_unit_start_anew(DEBUG1, "a rollup is served apart until it has caught up");
-}
-
-static void
-set_positions(ScServed *served, int npartitions)
-{
-	served->positions = MemoryContextAllocZero(served->cx, sizeof(ScPosition) * Max(npartitions, 1));
-	served->npositions = 0;
-	for (int p = 0; p < npartitions; p++)
-	{
-		ScPosition *position = &served->positions[served->npositions];
-		int64		least = PG_INT64_MAX;
-		ListCell   *lc;
-
-		foreach(lc, served->tasks)
-		{
-			ScPart	   *part = sc_task_part(lfirst(lc), p);
-
-			if (part && part->active)
-				least = Min(least, part->next);
-		}
-		if (least == PG_INT64_MAX)
-			continue;
-		position->partition = p;
-		position->next = least;
-		position->end = position->high_watermark = position->low_watermark = -1;
-		position->seen.offset = position->open_end = -1;
-		position->moved_at = sc_clock_now();
-		served->npositions++;
-	}
-}
-
-void
-sc_unit_resolve(ScServed *served, ScSource *source, int npartitions)
-{
-	MemoryContext old = MemoryContextSwitchTo(served->cx);
-	ListCell   *lc;
-
-	sc_starts_resolve(served, source, npartitions);
-	foreach(lc, served->tasks)
-		make_parts(lfirst(lc), served->cx);
-	send_apart(served);
-	set_positions(served, npartitions);
-	MemoryContextSwitchTo(old);
 }
 
 void
