@@ -60,6 +60,7 @@ OBJS = \
 	src/probe.o \
 	src/refetch.o \
 	src/refuse.o \
+	src/refuse_stream.o \
 	src/report.o \
 	src/retry.o \
 	src/scan.o \

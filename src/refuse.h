@@ -25,4 +25,7 @@ extern ScStreamPlace *sc_refuse_find_stream(Query *query);
 extern void sc_refuse_query(Query *query);
 extern void sc_refuse_key(const Node *key);
 
+/* The ERROR, for the files of this room; detail and hint may be NULL. */
+extern void sc_refuse_with(const char *what, const char *detail, const char *hint);
+
 #endif							/* SC_REFUSE_H */
