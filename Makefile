@@ -79,6 +79,7 @@ OBJS = \
 	src/sqlapi_reject.o \
 	src/sqlapi_rollup.o \
 	src/sqlapi_stats.o \
+	src/sqlapi_steer.o \
 	src/sqlapi_token.o \
 	src/sqlapi_way.o \
 	src/sqlapi_window.o \
