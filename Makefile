@@ -48,6 +48,7 @@ OBJS = \
 	src/launcher_unit.o \
 	src/ledger.o \
 	src/ledger_correct.o \
+	src/ledger_progress.o \
 	src/left_out.o \
 	src/left_out_again.o \
 	src/module.o \
