@@ -16,7 +16,7 @@
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 
-#include "ledger.h"
+#include "ledger_private.h"
 #include "left_out.h"
 
 #define LOCK_SQL \
@@ -86,22 +86,13 @@
 	"  WHERE p.rollup OPERATOR(pg_catalog.=) $1 AND p.partition OPERATOR(pg_catalog.=) g.partition)" \
 	" SELECT pg_catalog.count(*) FROM gone"
 
-/* The lock of the UPDATE that follows: a REINDEX between the two would deadlock. */
-static void
-lock_table(void)
-{
-	if (SPI_execute("LOCK TABLE streamcount.rollup_progress IN ROW EXCLUSIVE MODE",
-					false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not lock streamcount.rollup_progress");
-}
-
 static void
 lock_books(const ScRollup *rollup)
 {
 	Oid			argtype = OIDOID;
 	Datum		arg = ObjectIdGetDatum(rollup->relid);
 
-	lock_table();
+	sc_ledger_lock_progress();
 	if (SPI_execute_with_args(LOCK_SQL, 1, &argtype, &arg, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read streamcount.rollup_progress");
 }
@@ -178,7 +169,7 @@ sc_ledger_skip(List *rollups, int32 partition, int64 to_offset)
 	ListCell   *lc;
 
 	list_sort(ordered, by_data_oid);
-	lock_table();
+	sc_ledger_lock_progress();
 	foreach(lc, ordered)
 	{
 		Datum		args[] = {ObjectIdGetDatum(((ScRollup *) lfirst(lc))->relid),

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * ledger_private.h
- *		The two halves of a flush: its transaction, and a rollup's offsets in it.
+ *		What the files of the ledger share: a rollup's offsets, in a transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +9,9 @@
 #define SC_LEDGER_PRIVATE_H
 
 #include "ledger.h"
+
+/* Before rows of rollup_progress are locked, to be updated later */
+extern void sc_ledger_lock_progress(void);
 
 /* How many of the task's partitions does the flush move? */
 extern int	sc_ledger_count_moving(const ScTask *task);

@@ -99,6 +99,15 @@ lost_the_fence(const ScTask *task, int expected)
 					   expected, SPI_processed)));
 }
 
+/* The lock of the UPDATE that follows: a REINDEX between the two would deadlock. */
+void
+sc_ledger_lock_progress(void)
+{
+	if (SPI_execute("LOCK TABLE streamcount.rollup_progress IN ROW EXCLUSIVE MODE",
+					false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not lock streamcount.rollup_progress");
+}
+
 void
 sc_ledger_fence(const ScTask *task)
 {
@@ -120,10 +129,7 @@ sc_ledger_fence(const ScTask *task)
 	args[1] = array_of(INT4OID, partitions, NULL, n);
 	args[2] = array_of(INT8OID, old, NULL, n);
 
-	/* The lock of the UPDATE that follows: a REINDEX between the two would deadlock. */
-	if (SPI_execute("LOCK TABLE streamcount.rollup_progress IN ROW EXCLUSIVE MODE",
-					false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not lock streamcount.rollup_progress");
+	sc_ledger_lock_progress();
 	if (fence_plan == NULL)
 		fence_plan = sc_left_out_prepare(FENCE, 3, argtypes);
 	if (SPI_execute_plan(fence_plan, args, NULL, false, 0) != SPI_OK_SELECT ||
