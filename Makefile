@@ -87,6 +87,7 @@ OBJS = \
 	src/stall.o \
 	src/starts.o \
 	src/stats.o \
+	src/stats_apart.o \
 	src/stats_crash.o \
 	src/stats_launch.o \
 	src/stats_live.o \

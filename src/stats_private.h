@@ -108,6 +108,9 @@ extern void sc_stats_forgive_locked(Oid db, Oid stream);
 extern void sc_stats_crash_watch(ScSlot *slot);
 extern void sc_stats_crash_unwatch(void);
 
+/* Does this process serve the unit? */
+extern bool sc_stats_is_mine(const ScSlot *slot);
+
 /* The number of the start that this process was made for. */
 extern uint64 sc_stats_my_ticket(void);
 
