@@ -92,6 +92,7 @@ OBJS = \
 	src/stats_launch.o \
 	src/stats_live.o \
 	src/stats_unit.o \
+	src/stats_withdraw.o \
 	src/stream.o \
 	src/tallier.o \
 	src/tallier_create.o \

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stats_launch.c
- *		The launcher's side of the shared memory, its probes', and that of
- *		commands that need a database without sessions.
+ *		The launcher's side of the shared memory, and its probes'.
  *
  * Only the launcher gives out places and takes them back, so between two of
  * its calls a place changes in three ways alone: a probe or a command wants
@@ -17,7 +16,6 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/timestamp.h"
 
 #include "stats_private.h"
@@ -25,8 +23,8 @@
 static ScProbe *my_probe = NULL;
 
 /* A pid in a place is alive: its owner takes it out before it ends. */
-static void
-end_worker_locked(ScSlot *slot)
+void
+sc_stats_end_worker_locked(ScSlot *slot)
 {
 	if (slot->info.pid != 0 && slot->end != SC_END_ASKED)
 	{
@@ -176,7 +174,7 @@ void
 sc_stats_place_terminate(int index)
 {
 	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
-	end_worker_locked(&sc_stats_shared->slots[index]);
+	sc_stats_end_worker_locked(&sc_stats_shared->slots[index]);
 	LWLockRelease(sc_stats_shared->unit_lock);
 }
 
@@ -312,103 +310,4 @@ sc_stats_publish(const ScUnit *units, int n)
 	sc_stats_wake_launcher_locked();
 	LWLockRelease(shared->unit_lock);
 	return left_over;
-}
-
-/* ---------------------------------------------------------------------
- * Commands that need a database without sessions
- * --------------------------------------------------------------------- */
-
-/* What a process that is gone left behind does not count. */
-bool
-sc_stats_withdrawn_locked(Oid db)
-{
-	for (int i = 0; i < sc_stats_shared->nwithdrawals; i++)
-	{
-		if (sc_stats_shared->withdrawals[i].db == db &&
-			BackendPidGetProc(sc_stats_shared->withdrawals[i].pid) != NULL)
-			return true;
-	}
-	return false;
-}
-
-bool
-sc_stats_withdrawn(Oid db)
-{
-	bool		withdrawn;
-
-	LWLockAcquire(sc_stats_shared->unit_lock, LW_SHARED);
-	withdrawn = sc_stats_withdrawn_locked(db);
-	LWLockRelease(sc_stats_shared->unit_lock);
-	return withdrawn;
-}
-
-static void
-unmark_locked(int pid)
-{
-	ScShared   *shared = sc_stats_shared;
-
-	for (int i = shared->nwithdrawals - 1; i >= 0; i--)
-	{
-		if (shared->withdrawals[i].pid == pid)
-			shared->withdrawals[i] = shared->withdrawals[--shared->nwithdrawals];
-	}
-}
-
-static void
-mark_locked(Oid db)
-{
-	ScShared   *shared = sc_stats_shared;
-
-	for (int i = shared->nwithdrawals - 1; i >= 0; i--)
-	{
-		if (BackendPidGetProc(shared->withdrawals[i].pid) == NULL)
-			unmark_locked(shared->withdrawals[i].pid);
-	}
-	unmark_locked(MyProcPid);
-	shared->withdrawals[shared->nwithdrawals].db = db;
-	shared->withdrawals[shared->nwithdrawals++].pid = MyProcPid;
-}
-
-List *
-sc_stats_withdraw(Oid db)
-{
-	ScShared   *shared = sc_stats_shared;
-	List	   *pids = NIL;
-
-	LWLockAcquire(shared->unit_lock, LW_EXCLUSIVE);
-	mark_locked(db);
-	for (int i = 0; i < shared->nslots; i++)
-	{
-		if (shared->slots[i].life == SC_LIFE_RUNNING && shared->slots[i].info.unit.db == db)
-		{
-			pids = lappend_int(pids, shared->slots[i].info.pid);
-			end_worker_locked(&shared->slots[i]);
-		}
-	}
-	for (int i = 0; i < SC_PROBES; i++)
-	{
-		if (shared->probes[i].pid != 0 && shared->probes[i].db == db)
-		{
-			pids = lappend_int(pids, shared->probes[i].pid);
-			shared->probes[i].result = SC_PROBE_ASKED;
-			kill(shared->probes[i].pid, SIGTERM);
-		}
-	}
-	LWLockRelease(shared->unit_lock);
-	return pids;
-}
-
-void
-sc_stats_withdraw_end(Oid db, bool forget)
-{
-	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
-	unmark_locked(MyProcPid);
-	sc_stats_shared->databases_changed = true;
-	sc_stats_wake_launcher_locked();
-	LWLockRelease(sc_stats_shared->unit_lock);
-	if (forget)
-	{
-		sc_stats_unwant(db);
-		sc_stats_live_forget_of(0, db);
-	}
 }

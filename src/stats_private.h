@@ -97,6 +97,7 @@ extern void sc_stats_wake_launcher_locked(void);
 extern void sc_stats_tell_locked(ScSlot *slot);
 extern ScSlot *sc_stats_find_locked(Oid db, Oid stream, Oid rollup);
 extern ScSlot *sc_stats_find_or_make_locked(Oid db, Oid stream, Oid rollup);
+extern void sc_stats_end_worker_locked(ScSlot *slot);
 extern void sc_stats_down_locked(ScSlot *slot, const char *reason);
 
 extern ScDeaths *sc_stats_deaths_locked(const ScUnit *unit);	/* NULL: none */
