@@ -116,6 +116,7 @@ OBJS = \
 	src/unit_position.o \
 	src/version.o \
 	src/way_executor.o \
+	src/way_tallied.o \
 	src/way_tally.o \
 	src/window.o \
 	src/withdraw.o \

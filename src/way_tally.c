@@ -18,30 +18,9 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-#include "execute.h"
 #include "guc.h"
-#include "tallier.h"
 #include "way.h"
-
-/* What the tally took of one partition since the last flush. */
-typedef struct Took
-{
-	int64		counted;
-	int64		filtered;
-	int64		next;			/* behind the last message */
-	int64		last_ms;
-} Took;
-
-/* A task whose messages are tallied. */
-typedef struct Tallied
-{
-	ScTask	   *task;
-	ScTallier  *tallier;
-	Took	   *took;			/* by part of the task; NULL: nothing yet */
-	bool		doubt;			/* of the message in hand */
-	int64	   *rows;			/* by row of the batch, see ScTask.tallied */
-	int64		max_rows;
-} Tallied;
+#include "way_tallied.h"
 
 /* A rollup has at least this, or many of them would be flushed with each message. */
 #define LEAST_TALLY ((Size) 256 * 1024)
@@ -64,7 +43,7 @@ typedef struct TallyWay
 	ScQuickValue *columns;
 	bool		throws;			/* messages are taken under a guard */
 	int			ntallied;
-	Tallied    *tallied;
+	ScTallied  *tallied;
 	int			at;
 	int64		messages;
 	int			chains;			/* the most that a task has */
@@ -118,26 +97,20 @@ tally_end_accepting(ScWay *way)
  * Messages
  * --------------------------------------------------------------------- */
 
-static Took *
-took_of(Tallied *t, const ScPart *part, MemoryContext cx)
+static ScTook *
+took_of(ScTallied *t, const ScPart *part, MemoryContext cx)
 {
 	if (t->took == NULL)
-		t->took = MemoryContextAllocZero(cx, sizeof(Took) * Max(t->task->nparts, 1));
+		t->took = MemoryContextAllocZero(cx, sizeof(ScTook) * Max(t->task->nparts, 1));
 	return &t->took[part - t->task->parts];
 }
 
-static int64
-taken(const Took *took)
-{
-	return took->counted + took->filtered;
-}
-
 static void
-take(TallyWay *w, Tallied *t, const ScMessage *message)
+take(TallyWay *w, ScTallied *t, const ScMessage *message)
 {
 	ScPart	   *part = sc_task_part(t->task, message->partition);
 	ScTaken		outcome;
-	Took	   *took;
+	ScTook	   *took;
 
 	/* counted already, or not to be counted now */
 	if (part == NULL || !part->active || message->offset < part->next)
@@ -222,7 +195,7 @@ go_on_guarded(TallyWay *w, const ScMessage *message)
 
 /* The message becomes this row of the batch: note whose it is. */
 static void
-note_row(TallyWay *w, Tallied *t, int64 row, const ScMessage *message)
+note_row(TallyWay *w, ScTallied *t, int64 row, const ScMessage *message)
 {
 	ScPart	   *part = sc_task_part(t->task, message->partition);
 
@@ -232,7 +205,7 @@ note_row(TallyWay *w, Tallied *t, int64 row, const ScMessage *message)
 		t->rows = repalloc_huge(t->rows, sizeof(int64) * t->max_rows);
 		t->task->tallied = t->rows;
 	}
-	t->rows[row] = t->doubt && part != NULL ? taken(took_of(t, part, w->cx)) : -1;
+	t->rows[row] = t->doubt && part != NULL ? sc_way_taken(took_of(t, part, w->cx)) : -1;
 	t->doubt = false;
 }
 
@@ -291,7 +264,7 @@ tally_prepare(ScWay *way, List *tasks)
 	w->executor->methods->prepare(w->executor, tasks);
 }
 
-static Tallied *
+static ScTallied *
 find_tallied(const TallyWay *w, const ScTask *task)
 {
 	for (int i = 0; i < w->ntallied; i++)
@@ -300,32 +273,15 @@ find_tallied(const TallyWay *w, const ScTask *task)
 	return NULL;
 }
 
-/* What the tally took, beside what was judged of the rows in the batch. */
-static void
-judge_part(TallyWay *w, ScPart *part, const Took *took)
-{
-	if (took->next == 0)
-		return;
-	if (taken(took) > part->tallied_before && part->halt_reason == NULL)
-		part->new_rejected_in_row = 0;
-	if (took->next > part->new_next)
-	{
-		if (part->halt_reason != NULL)
-			w->spoiled = true;
-		part->new_next = took->next;
-		part->last_ms = took->last_ms;
-	}
-}
-
 static void
 tally_judge(ScWay *way, ScTask *task)
 {
 	TallyWay   *w = (TallyWay *) way;
-	Tallied    *t = find_tallied(w, task);
+	ScTallied  *t = find_tallied(w, task);
 
 	w->executor->methods->judge(w->executor, task);
-	for (int i = 0; t != NULL && t->took != NULL && i < task->nparts; i++)
-		judge_part(w, &task->parts[i], &t->took[i]);
+	if (t != NULL && !sc_way_tallied_judge(t))
+		w->spoiled = true;
 }
 
 static bool
@@ -334,37 +290,15 @@ tally_spoiled(ScWay *way)
 	return ((TallyWay *) way)->spoiled;
 }
 
-static bool
-next_row(void *arg, Datum *values, bool *isnull)
-{
-	return sc_tallier_rows_next(arg, values, isnull);
-}
-
-static void
-merge_tally(Tallied *t)
-{
-	ScTask	   *task = t->task;
-
-	if (sc_tally_count(sc_tallier_tally(t->tallier)) > 0)
-		task->rows_written +=
-			sc_execute_merge_rows(task->rollup, task->columns, task->plan->in_order,
-								  next_row, sc_tallier_rows_begin(t->tallier, CurrentMemoryContext));
-	for (int i = 0; t->took != NULL && i < task->nparts; i++)
-	{
-		task->parts[i].counted += t->took[i].counted;
-		task->parts[i].filtered += t->took[i].filtered;
-	}
-}
-
 static void
 tally_merge(ScWay *way, ScTask *task)
 {
 	TallyWay   *w = (TallyWay *) way;
-	Tallied    *t = find_tallied(w, task);
+	ScTallied  *t = find_tallied(w, task);
 
 	w->executor->methods->merge(w->executor, task);
 	if (t != NULL)
-		merge_tally(t);
+		sc_way_tallied_merge(t);
 }
 
 static void
@@ -382,13 +316,7 @@ tally_forget(ScWay *way)
 
 	w->executor->methods->forget(w->executor);
 	for (int i = 0; i < w->ntallied; i++)
-	{
-		Tallied    *t = &w->tallied[i];
-
-		sc_tallier_forget(t->tallier);
-		if (t->took != NULL)
-			memset(t->took, 0, sizeof(Took) * t->task->nparts);
-	}
+		sc_way_tallied_forget(&w->tallied[i]);
 	w->messages = 0;
 	w->left = w->is_full = false;
 	w->spoiled = false;
@@ -417,7 +345,7 @@ static const ScWayMethods tally_methods = {
 
 /* The task has the array of rows from the start: without it, all rows are its own. */
 static void
-init_tallied(TallyWay *w, Tallied *t, ScTask *task, const ScStream *stream)
+init_tallied(TallyWay *w, ScTallied *t, ScTask *task, const ScStream *stream)
 {
 	t->task = task;
 	t->tallier = sc_tallier_create(task->plan, stream, w->cx);
@@ -440,7 +368,7 @@ sc_way_tally(const ScStream *stream, const Bitmapset *columns, List *tasks, Memo
 	w->way.methods = &tally_methods;
 	w->cx = cx;
 	w->executor = sc_way_executor(stream, columns, cx);
-	w->tallied = palloc0(sizeof(Tallied) * list_length(tasks));
+	w->tallied = palloc0(sizeof(ScTallied) * list_length(tasks));
 	foreach(lc, tasks)
 	{
 		ScTask	   *task = lfirst(lc);
