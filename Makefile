@@ -31,6 +31,7 @@ OBJS = \
 	src/decode.o \
 	src/decode_convert.o \
 	src/decode_escape.o \
+	src/decode_input.o \
 	src/decode_json.o \
 	src/decode_meta.o \
 	src/decode_number.o \

@@ -20,10 +20,10 @@
 #include "catalog/pg_type.h"
 #include "common/string.h"
 #include "decode.h"
+#include "decode_input.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
-#include "moment.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -31,7 +31,6 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 /* How often a missing member is looked for under another case. */
 #define CASE_LOOKS	1000
@@ -39,13 +38,10 @@
 typedef struct Column
 {
 	const ScColumn *def;
-	FmgrInfo	input;
-	Oid			ioparam;
+	ScInput		input;
 	int16		len;
 	bool		byval;
 	bool		is_json;		/* the member itself, not its text */
-	bool		is_time;		/* has words that depend on the clock */
-	bool		by_settings;	/* its input may read DateStyle and the like */
 	int			case_looks;		/* still to do */
 	bool		have_default;
 	Datum		default_value;
@@ -67,74 +63,15 @@ struct ScDecoder
 /* Streams of which this process has warned that a member's case differs. */
 static List *warned_streams = NIL;
 
-/*
- * Does the type's text have times in it?  Composite types are not looked
- * into: their other fields may hold any words.
- */
-static bool
-type_is_time(Oid type)
-{
-	Oid			inner;
-
-	type = getBaseType(type);
-	switch (type)
-	{
-		case DATEOID:
-		case TIMEOID:
-		case TIMETZOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-			return true;
-		default:
-			break;
-	}
-
-	if (type_is_multirange(type))
-		return type_is_time(get_multirange_range(type));
-	if (type_is_range(type))
-		return type_is_time(get_range_subtype(type));
-	inner = get_element_type(type);
-	return OidIsValid(inner) && type_is_time(inner);
-}
-
-/* The types whose input reads no setting, and which most columns have */
-static bool
-type_needs_no_settings(Oid type)
-{
-	switch (type)
-	{
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-		case UUIDOID:
-		case JSONOID:
-		case JSONBOID:
-			return true;
-		default:
-			return false;
-	}
-}
-
 static void
 init_column(ScDecoder *decoder, Column *column, const ScColumn *def)
 {
 	Oid			base = getBaseType(def->type);
-	Oid			input;
 
 	column->def = def;
-	getTypeInputInfo(def->type, &input, &column->ioparam);
-	fmgr_info_cxt(input, &column->input, decoder->home);
+	sc_decode_input_create(&column->input, def, decoder->home);
 	get_typlenbyval(def->type, &column->len, &column->byval);
 	column->is_json = (base == JSONBOID || base == JSONOID);
-	column->is_time = type_is_time(def->type);
-	column->by_settings = !type_needs_no_settings(def->type);
 
 	/* a path of the user's own is spelled as it is meant */
 	if (def->kind == SC_COLUMN_MEMBER && def->npath == 1 &&
@@ -327,69 +264,6 @@ look_for_other_case(ScDecoder *decoder, Column *column)
 			 errhint("Set the column's option \"path\" to the member's name.")));
 }
 
-/* A type's own input function, read alike in every session */
-static Datum
-call_input(Column *column, char *text)
-{
-	ScTimeSettings saved;
-	volatile Datum value = (Datum) 0;
-
-	if (column->is_time && text != NULL)
-		sc_moment_refuse_clock(text);
-	if (!column->by_settings)
-		return InputFunctionCall(&column->input, text, column->ioparam,
-								 column->def->typmod);
-
-	sc_moment_fix(column->def->time_zone, &saved);
-	PG_TRY();
-	{
-		value = InputFunctionCall(&column->input, text, column->ioparam,
-								  column->def->typmod);
-	}
-	PG_FINALLY();
-	{
-		sc_moment_restore(&saved);
-	}
-	PG_END_TRY();
-	return value;
-}
-
-/* A timestamp of a numeric format, as the column's type has it */
-static Datum
-epoch_value(const Column *column, const char *text)
-{
-	const ScColumn *def = column->def;
-	TimestampTz value = sc_moment_from_epoch(text, def->time_format);
-
-	if (def->type == TIMESTAMPOID)
-		value = sc_moment_to_local(value, def->time_zone);
-
-	/* both types are rounded alike */
-	return DirectFunctionCall2(timestamptz_scale, TimestampTzGetDatum(value),
-							   Int32GetDatum(def->typmod));
-}
-
-/* text: NULL for an SQL NULL, which a domain may refuse */
-static Datum
-text_value(Column *column, char *text)
-{
-	if (text != NULL)
-	{
-		switch (column->def->time_format)
-		{
-			case SC_TIME_EPOCH_S:
-			case SC_TIME_EPOCH_MS:
-				return epoch_value(column, text);
-			case SC_TIME_TWITTER:
-				sc_moment_check_twitter(text);
-				break;
-			case SC_TIME_ISO8601:
-				break;
-		}
-	}
-	return call_input(column, text);
-}
-
 /* What a missing member stands for; evaluated when it is first needed */
 static Datum
 default_value(ScDecoder *decoder, Column *column, bool *isnull)
@@ -438,7 +312,7 @@ member_value(ScDecoder *decoder, Column *column, bool *isnull)
 		text = member_text(value);
 
 	*isnull = (text == NULL);
-	return text_value(column, text);
+	return sc_decode_input(&column->input, text);
 }
 
 static Datum
@@ -450,10 +324,10 @@ column_value(ScDecoder *decoder, Column *column, bool *isnull)
 	if (decoder->message->payload == NULL)
 	{
 		*isnull = true;
-		return text_value(column, NULL);
+		return sc_decode_input(&column->input, NULL);
 	}
 	if (column->def->kind == SC_COLUMN_PAYLOAD)
-		return text_value(column, decoder->text);
+		return sc_decode_input(&column->input, decoder->text);
 	return member_value(decoder, column, isnull);
 }
 

@@ -3,7 +3,7 @@
  * columns.c
  *		A message read in both ways: what is sure must be right.
  *
- * decode.c asks the catalogs for a type's input function; there are none
+ * decode_input.c asks the catalogs for a type's input function; there are none
  * here, so for the types that decode_quick.c knows, this file answers
  * (--wrap).  The input functions themselves are PostgreSQL's.
  *
