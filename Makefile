@@ -82,9 +82,11 @@ OBJS = \
 	src/sqlapi_rollup.o \
 	src/sqlapi_stats.o \
 	src/sqlapi_steer.o \
+	src/sqlapi_step.o \
 	src/sqlapi_token.o \
 	src/sqlapi_way.o \
 	src/sqlapi_window.o \
+	src/sqlapi_window_call.o \
 	src/stall.o \
 	src/starts.o \
 	src/stats.o \
