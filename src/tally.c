@@ -153,6 +153,17 @@ double_table(ScTally *tally)
 	tally->table_bits = bits;
 }
 
+bool
+sc_tally_same_keys(const ScTally *tally, const ScTallyEntry *a, const ScTallyEntry *b)
+{
+	const char *a_keys = sc_tally_keys_of(tally, a);
+	const char *b_keys = sc_tally_keys_of(tally, b);
+
+	if (a->size == b->size && memcmp(a_keys, b_keys, a->size) == 0)
+		return true;
+	return tally->datums && sc_tally_key_equal(tally, a_keys, b_keys);
+}
+
 /* Is a draft that has the same hash this entry once more? */
 static inline bool
 is_draft(const ScTally *tally, const ScTallyEntry *draft, const ScTallyEntry *entry)
@@ -376,39 +387,4 @@ sc_tally_forget(ScTally *tally)
 	tally->count = 0;
 	tally->waited = 0;
 	tally->drafted = 0;
-}
-
-/* ----------------------------------------------------------------
- * Entries
- * ----------------------------------------------------------------
- */
-
-int
-sc_tally_chain(const ScTallyEntry *entry)
-{
-	return entry->chain;
-}
-
-TimestampTz
-sc_tally_window(const ScTallyEntry *entry)
-{
-	return entry->window;
-}
-
-bool
-sc_tally_same_keys(const ScTally *tally, const ScTallyEntry *a, const ScTallyEntry *b)
-{
-	const char *a_keys = sc_tally_keys_of(tally, a);
-	const char *b_keys = sc_tally_keys_of(tally, b);
-
-	if (a->size == b->size && memcmp(a_keys, b_keys, a->size) == 0)
-		return true;
-	return tally->datums && sc_tally_key_equal(tally, a_keys, b_keys);
-}
-
-void
-sc_tally_states(const ScTally *tally, const ScTallyEntry *entry, Datum *values, bool *isnull)
-{
-	sc_tally_state_results(&tally->states, sc_tally_words_of(tally, entry),
-						   entry->marks, values, isnull);
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * tally_read.c
- *		Keys of a tally: read and compared.
+ *		Entries of a tally: what they hold, read; and their keys compared.
  *
  *-------------------------------------------------------------------------
  */
@@ -121,4 +121,23 @@ sc_tally_keys(ScTally *tally, const ScTallyEntry *entry, Datum *values, bool *is
 		else
 			values[i] = read.datum;
 	}
+}
+
+int
+sc_tally_chain(const ScTallyEntry *entry)
+{
+	return entry->chain;
+}
+
+TimestampTz
+sc_tally_window(const ScTallyEntry *entry)
+{
+	return entry->window;
+}
+
+void
+sc_tally_states(const ScTally *tally, const ScTallyEntry *entry, Datum *values, bool *isnull)
+{
+	sc_tally_state_results(&tally->states, sc_tally_words_of(tally, entry),
+						   entry->marks, values, isnull);
 }
