@@ -507,6 +507,8 @@ CREATE VIEW streamcount.problems AS
 			CASE
 				WHEN r.state OPERATOR(pg_catalog.=) 'down' THEN 'Look into the server''s log.'
 				WHEN r.state OPERATOR(pg_catalog.=) 'blocked' THEN 'The view pg_locks shows who holds the lock.'
+				WHEN r.state OPERATOR(pg_catalog.=) 'restoring'
+					THEN 'Where no restore is under way any more, its dump was not whole: drop and create the rollup.'
 				ELSE 'Look at the brokers.' END) AS hint,
 		CASE WHEN r.state OPERATOR(pg_catalog.=) 'halted'
 				OR (r.state OPERATOR(pg_catalog.=) 'down'
@@ -514,12 +516,14 @@ CREATE VIEW streamcount.problems AS
 			THEN pg_catalog.format('SELECT streamcount.resume(%L)', r.rollup)
 		END AS statement
 	FROM streamcount.rollups r
-	WHERE r.state OPERATOR(pg_catalog.=) ANY ('{halted,down,blocked,stalled,connecting}'::pg_catalog.text[])
+	WHERE r.state OPERATOR(pg_catalog.=) ANY ('{halted,down,blocked,stalled,connecting,restoring}'::pg_catalog.text[])
 		AND NOT (r.state OPERATOR(pg_catalog.=) 'down' AND pg_catalog.pg_is_in_recovery())
 		-- A worker that starts anew, as it does after any change, is no problem.
 		AND NOT (r.state OPERATOR(pg_catalog.=) 'connecting' AND r.reason OPERATOR(pg_catalog.=) '')
 		AND NOT (r.state OPERATOR(pg_catalog.=) 'down' AND r.since IS NOT NULL
 			AND r.since OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '3 seconds'::interval))
+		AND NOT (r.state OPERATOR(pg_catalog.=) 'restoring'
+			AND r.since OPERATOR(pg_catalog.>) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) '10 minutes'::interval))
 		AND NOT EXISTS (SELECT FROM streamcount.progress p
 			WHERE p.rollup OPERATOR(pg_catalog.=) r.rollup
 				AND p.state OPERATOR(pg_catalog.=) 'halted')
@@ -529,11 +533,17 @@ CREATE VIEW streamcount.problems AS
 		CASE WHEN p.hint OPERATOR(pg_catalog.~) 'skip_to[(]rollup, [0-9]+, [0-9]+[)]'
 			THEN pg_catalog.format('SELECT streamcount.skip_to(%L, %s)', p.rollup,
 				pg_catalog.substring(p.hint, 'skip_to[(]rollup, ([0-9]+, [0-9]+)[)]'))
+			WHEN p.state OPERATOR(pg_catalog.=) 'stalled' THEN NULL
 			WHEN p.hint OPERATOR(pg_catalog.~) '^Drop and create the rollup' THEN NULL
 			ELSE pg_catalog.format('SELECT streamcount.resume(%L)', p.rollup)
 		END
 	FROM streamcount.progress p
-	WHERE p.state OPERATOR(pg_catalog.=) 'halted';
+	WHERE p.state OPERATOR(pg_catalog.=) 'halted'
+		-- Beside halted ones, each is a problem of its own.
+		OR (p.state OPERATOR(pg_catalog.=) 'stalled'
+			AND EXISTS (SELECT FROM streamcount.progress h
+				WHERE h.rollup OPERATOR(pg_catalog.=) p.rollup
+					AND h.state OPERATOR(pg_catalog.=) 'halted'));
 COMMENT ON VIEW streamcount.problems IS
 	'what needs a person, with the statement to type; empty when all is well';
 

@@ -128,7 +128,7 @@ define_memory(void)
 	DefineCustomIntVariable("streamcount.fetch_mem",
 							"Sets the memory for messages that one worker or scan has "
 							"fetched ahead.",
-							"It takes effect when the connection to Kafka is opened.",
+							"Workers connect to Kafka anew when it is changed.",
 							&sc_fetch_mem,
 							64 * 1024, 1024, MAX_FETCH_MEM,
 							PGC_SIGHUP,

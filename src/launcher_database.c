@@ -83,9 +83,9 @@ probe_all(int64 now)
 static void
 complain(Database *db, const char *reason)
 {
-	if (strcmp(db->complaint, reason) == 0)
+	if (sc_stats_is_reason(db->complaint, reason))
 		return;
-	strlcpy(db->complaint, reason, SC_REASON_LEN);
+	sc_stats_put_reason(db->complaint, reason);
 	if (*reason)
 		ereport(LOG,
 				(errmsg("could not look for rollups in database \"%s\": %s", db->name, reason),

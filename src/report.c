@@ -115,7 +115,7 @@ put_part(const ScServed *served, const ScTask *task, const ScPart *part,
 	if (live.state == SC_STATE_WAITING)
 		explain_waiting(position, live.reason);
 	if (position && position->stalled)
-		strlcpy(live.reason, position->stall.reason, SC_REASON_LEN);
+		sc_stats_put_reason(live.reason, position->stall.reason);
 	live.end_request = end_request;
 	live.end_offset = position ? position->asked_end : part->next;
 	sc_stats_live_put(&live);

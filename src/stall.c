@@ -120,7 +120,7 @@ begin(ScServed *served, ScPosition *position, const char *reason)
 		stall->offset = position->next;
 		stall->since = GetCurrentTimestamp();
 	}
-	strlcpy(stall->reason, reason, SC_REASON_LEN);
+	sc_stats_put_reason(stall->reason, reason);
 	position->stalled = true;
 	if (remember(served) && !known)
 		ereport(LOG,

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
@@ -196,11 +197,32 @@ sc_stats_find_or_make_locked(Oid db, Oid stream, Oid rollup)
 		slot->info.unit.stream = stream;
 		slot->info.unit.rollup = rollup;
 		slot->info.since = GetCurrentTimestamp();
-		strlcpy(slot->info.reason, "its worker has not been started yet", SC_REASON_LEN);
+		sc_stats_put_reason(slot->info.reason, "its worker has not been started yet");
 		pg_atomic_write_u32(&slot->told, 0);
 		pg_atomic_write_u64(&slot->end_request, 0);
 	}
 	return slot;
+}
+
+/* Databases of other encodings have no streams. */
+static int
+reason_len(const char *reason)
+{
+	return pg_encoding_mbcliplen(PG_UTF8, reason, strlen(reason), SC_REASON_LEN - 1);
+}
+
+void
+sc_stats_put_reason(char *to, const char *reason)
+{
+	strlcpy(to, reason, reason_len(reason) + 1);
+}
+
+bool
+sc_stats_is_reason(const char *put, const char *reason)
+{
+	int			len = reason_len(reason);
+
+	return strncmp(put, reason, len) == 0 && put[len] == '\0';
 }
 
 void
@@ -211,7 +233,7 @@ sc_stats_down_locked(ScSlot *slot, const char *reason)
 		slot->info.state = SC_STATE_DOWN;
 		slot->info.since = GetCurrentTimestamp();
 	}
-	strlcpy(slot->info.reason, reason, SC_REASON_LEN);
+	sc_stats_put_reason(slot->info.reason, reason);
 }
 
 /* ---------------------------------------------------------------------

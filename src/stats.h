@@ -41,7 +41,14 @@ typedef struct ScUnit
 	Oid			rollup;			/* InvalidOid: all of the stream's but those apart */
 } ScUnit;
 
+/*
+ * Bytes for a reason that is shown while it lasts.  As many whole characters
+ * of it are kept as there is room for.
+ */
 #define SC_REASON_LEN 256
+
+extern void sc_stats_put_reason(char *to, const char *reason);
+extern bool sc_stats_is_reason(const char *put, const char *reason);
 
 /* A partition that stands still, as one worker of a unit tells the next. */
 typedef struct ScStall

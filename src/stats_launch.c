@@ -163,7 +163,7 @@ sc_stats_place_reason(int index, const char *reason)
 	bool		news;
 
 	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
-	news = strncmp(slot->info.reason, reason, SC_REASON_LEN - 1) != 0;
+	news = !sc_stats_is_reason(slot->info.reason, reason);
 	if (news)
 		sc_stats_down_locked(slot, reason);
 	LWLockRelease(sc_stats_shared->unit_lock);
@@ -216,7 +216,7 @@ sc_stats_probe_take(int index, char *reason)
 
 	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
 	result = probe->result;
-	strlcpy(reason, probe->reason, SC_REASON_LEN);
+	sc_stats_put_reason(reason, probe->reason);
 	memset(probe, 0, sizeof(*probe));
 	LWLockRelease(sc_stats_shared->unit_lock);
 	return result;
@@ -273,7 +273,7 @@ sc_stats_probe_result(ScProbeResult result, const char *reason)
 	if (my_probe->pid == MyProcPid)
 	{
 		my_probe->result = result;
-		strlcpy(my_probe->reason, reason, SC_REASON_LEN);
+		sc_stats_put_reason(my_probe->reason, reason);
 	}
 	LWLockRelease(sc_stats_shared->unit_lock);
 }

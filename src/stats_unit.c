@@ -83,7 +83,7 @@ sc_stats_worker_attach(int index, ScUnit *unit)
 		{
 			slot->info.since = slot->trouble_since;
 			slot->info.state = slot->trouble;
-			strlcpy(slot->info.reason, slot->trouble_reason, SC_REASON_LEN);
+			sc_stats_put_reason(slot->info.reason, slot->trouble_reason);
 		}
 		pg_atomic_write_u32(&slot->told, 0);
 		*unit = slot->info.unit;
@@ -128,7 +128,7 @@ note_trouble_locked(ScState state, const char *reason)
 	if (mine->trouble != state)
 		mine->trouble_since = GetCurrentTimestamp();
 	mine->trouble = state;
-	strlcpy(mine->trouble_reason, reason, SC_REASON_LEN);
+	sc_stats_put_reason(mine->trouble_reason, reason);
 }
 
 void
@@ -138,13 +138,13 @@ sc_stats_worker_state(ScState state, const char *reason)
 		return;
 	if (reason == NULL)
 		reason = "";
-	if (mine->info.state == state && strncmp(mine->info.reason, reason, SC_REASON_LEN - 1) == 0)
+	if (mine->info.state == state && sc_stats_is_reason(mine->info.reason, reason))
 		return;
 	LWLockAcquire(sc_stats_shared->unit_lock, LW_EXCLUSIVE);
 	if (mine->info.state != state)
 		mine->info.since = GetCurrentTimestamp();
 	mine->info.state = state;
-	strlcpy(mine->info.reason, reason, SC_REASON_LEN);
+	sc_stats_put_reason(mine->info.reason, reason);
 	note_trouble_locked(state, reason);
 	if (state == SC_STATE_IDLE)
 		is_well_locked();

@@ -73,6 +73,7 @@ typedef struct Worker
 	ScUnit		unit;
 	MemoryContext cx;			/* the process's life */
 	char	   *brokers;		/* streamcount.bootstrap_servers at the start */
+	int			fetch_mem;		/* streamcount.fetch_mem */
 	ScServed   *served;
 	ScSource   *source;			/* NULL: no task, nothing to read */
 	WaitEventSet *waits;
@@ -151,8 +152,9 @@ static void
 serve_interrupts(Worker *w)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (sc_session_reload() && strcmp(w->brokers, sc_bootstrap_servers) != 0)
-		sc_unit_start_anew(DEBUG1, "streamcount.bootstrap_servers was changed");
+	if (sc_session_reload() &&
+		(strcmp(w->brokers, sc_bootstrap_servers) != 0 || w->fetch_mem != sc_fetch_mem))
+		sc_unit_start_anew(DEBUG1, "a setting of the client was changed");
 }
 
 static void
@@ -521,6 +523,7 @@ streamcount_worker_main(Datum arg)
 	w.cx = AllocSetContextCreate(TopMemoryContext, "streamcount worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(w.cx);
 	w.brokers = pstrdup(sc_bootstrap_servers);
+	w.fetch_mem = sc_fetch_mem;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, server_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, server_changed, (Datum) 0);

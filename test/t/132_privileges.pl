@@ -235,7 +235,7 @@ is(query(q{SELECT sum(n), (SELECT owner FROM streamcount.rollups) FROM made.word
 
 query(q{
 	CREATE FUNCTION made.moan() RETURNS trigger LANGUAGE plpgsql AS
-		$$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'canary-moan'; END $$;
+		$$ BEGIN RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'canary-moan ' || repeat(U&'\00E9', 200); END $$;
 	CREATE TRIGGER moan BEFORE INSERT OR UPDATE ON made.words_data FOR EACH ROW EXECUTE FUNCTION made.moan()});
 $kafka->produce_values('words', ['{"n": 5, "word": "moan"}']);
 $node->wait_for_sql(q{SELECT reason FROM streamcount.stat_workers}, qr/canary-moan/);
@@ -249,6 +249,8 @@ foreach my $role (qw(mona bob))
 {
 	like(as($role, 'SELECT reason FROM streamcount.stat_workers'), qr/canary-moan/, "$role sees them");
 }
+is(query(q{SELECT octet_length(reason), right(reason, 1) = U&'\00E9' FROM streamcount.stat_workers}), '254|t',
+	'long words are cut behind a whole character');
 query('DROP TRIGGER moan ON made.words_data');
 $node->wait_for_rollup($kafka, 'words', name => 'made.words');
 

@@ -59,6 +59,14 @@ my @silent = (
 	[ 'corrupt', 'error 2', 5, 'CRC|[Cc]orrupt|Invalid', 'K18: a batch that the broker itself finds broken' ],
 	[ 'back', 'back', 5, 'too large|nothing comes', 'K34: the batch before, again and again' ]);
 
+# One partition of it is halted, and another one stalled.
+$fake->create_topic('both', 2);
+$fake->append('both', $_, tweets(1 .. 5)) for 0, 1;
+$fake->fault('both', 0, 0, 'error 2');
+$fake->fault('both', 1, 0, 'empty');
+$node->create_tweets_stream(name => 'both');
+$node->create_hashtags_rollup(name => 'of_both', stream => 'both');
+
 my $begin = time;
 for my $case (@silent)
 {
@@ -87,6 +95,11 @@ for my $case (@silent)
 	pass("$name: streamcount.problems says what to do");
 	offsets_are($topic, "$offset 5", "$name: what is before it is counted");
 }
+
+$node->wait_for_sql(q{SELECT partition, state, reason <> '', hint ~ 'skip_to' FROM streamcount.problems
+	WHERE rollup = 'of_both'::regclass ORDER BY 1}, "0|halted|t|t\n1|stalled|t|t");
+pass('a partition that is stalled beside one that is halted is a problem of its own');
+$node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_both')});
 
 # The others go on, and so do the faults, in silence.
 my $log = $node->log_size;

@@ -346,6 +346,11 @@ $node->append_conf('postgresql.conf', "streamcount.bootstrap_servers = '@{[ $moc
 $node->reload;
 $node->wait_for_sql("SELECT count(*) FROM streamcount.stat_workers WHERE pid <> $pids", '1');
 goes_on('P38: other brokers take another worker');
+$pids = $node->wait_for_sql('SELECT pid FROM streamcount.stat_workers', qr/^\d+$/);
+$node->append_conf('postgresql.conf', "streamcount.fetch_mem = '2MB'\n");
+$node->reload;
+$node->wait_for_sql("SELECT count(*) FROM streamcount.stat_workers WHERE pid <> $pids", '1');
+goes_on('P38: ... and so does other memory for what is fetched');
 
 # ---------------------------------------------------------------------
 
