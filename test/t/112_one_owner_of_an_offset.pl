@@ -245,9 +245,9 @@ my %setting = (
 	role => 'somebody',
 	DateStyle => "'SQL, DMY'",
 	TimeZone => "'Asia/Kathmandu'");
-my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
+my $superuser = $node->superuser;
 my $sql = '';
-for my $whose ('DATABASE hostile', "ROLE $superuser", "ROLE $superuser IN DATABASE hostile", 'ROLE somebody')
+for my $whose ('DATABASE hostile', qq(ROLE "$superuser"), qq(ROLE "$superuser" IN DATABASE hostile), 'ROLE somebody')
 {
 	$sql .= "ALTER $whose SET $_ = $setting{$_};\n" for sort keys %setting;
 }

@@ -21,6 +21,7 @@ $node->init(
 	conf => "fsync = off\nlog_statement = none\nlog_min_messages = debug1\nlog_min_error_statement = panic\n",
 	extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 $node->start;
+my $superuser = $node->superuser;
 
 # What a role gets: the output, or the error with its SQLSTATE
 sub as
@@ -273,14 +274,15 @@ is(as('mallory', q{
 	CREATE TABLE mal.log (trap text, who text, super boolean);
 	CREATE FUNCTION mal.spring(trap text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 	DECLARE
+		superuser text := pg_catalog.pg_get_userbyid(10);
 		attempt text;
 	BEGIN
 		INSERT INTO mal.log SELECT trap, r.rolname, r.rolsuper FROM pg_catalog.pg_roles r
 			WHERE r.rolname OPERATOR(pg_catalog.=) current_user;
 		FOREACH attempt IN ARRAY ARRAY[
-			'SET ROLE postgres', 'SET SESSION AUTHORIZATION postgres', 'RESET ROLE', 'RESET SESSION AUTHORIZATION',
-			$a$SELECT pg_catalog.set_config('role', 'postgres', false)$a$,
-			$a$SELECT pg_catalog.set_config('session_authorization', 'postgres', false)$a$,
+			'SET ROLE ' || quote_ident(superuser), 'SET SESSION AUTHORIZATION ' || quote_ident(superuser), 'RESET ROLE', 'RESET SESSION AUTHORIZATION',
+			$a$SELECT pg_catalog.set_config('role', $a$ || quote_literal(superuser) || ', false)',
+			$a$SELECT pg_catalog.set_config('session_authorization', $a$ || quote_literal(superuser) || ', false)',
 			$a$SELECT pg_catalog.set_config('search_path', 'mal', false)$a$,
 			'SET SESSION search_path = mal, pg_catalog',
 			'CREATE TEMP TABLE pg_temp_trap (a integer)', 'SET CONSTRAINTS ALL DEFERRED']
@@ -412,8 +414,8 @@ query(qq{
 	SELECT streamcount.create_rollup('secret_words', 'SELECT word, count(*) AS n FROM secrets GROUP BY word')});
 $node->wait_for_sql(q{SELECT state FROM streamcount.rollups WHERE rollup = 'secret_words'::regclass}, qr/^(connecting|stalled|down)$/);
 $node->wait_for_sql(q{SELECT reason <> '' FROM streamcount.rollups WHERE rollup = 'secret_words'::regclass}, 't');
-my $said = as('postgres', q{SET statement_timeout = '3s'; SELECT * FROM secrets});
-$said .= as('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER secured OPTIONS (SET "sasl.password" 'canary-secret2', ADD "sasl.nonsense" 'canary-secret3')});
+my $said = as($superuser, q{SET statement_timeout = '3s'; SELECT * FROM secrets});
+$said .= as($superuser, q{ALTER USER MAPPING FOR CURRENT_USER SERVER secured OPTIONS (SET "sasl.password" 'canary-secret2', ADD "sasl.nonsense" 'canary-secret3')});
 like($said, qr/^57014|^\w{5}: /, 'it fails to connect');
 unlike($said, qr/canary/, 'an error message holds no password');
 foreach my $view ((map { "streamcount.$_" } @views), 'pg_stat_activity', 'pg_settings', 'streamcount.rollup_catalog', 'streamcount.rollup_progress')

@@ -38,6 +38,8 @@ my $node = PostgreSQL::Test::Cluster->new('script');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 $node->start;
 $node->safe_psql('postgres', q{CREATE ROLE mallory LOGIN; CREATE DATABASE hers OWNER mallory});
+# initdb's superuser has the name of whoever runs this.
+my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
 
 sub as
 {
@@ -51,8 +53,8 @@ sub as
 
 # A schema that is there before
 is(as('mallory', 'CREATE SCHEMA streamcount'), '', 'mallory makes the schema');
-like(as('postgres', 'CREATE EXTENSION streamcount'), qr/ERROR:  schema "streamcount" already exists/, 'it is not taken over');
-like(as('postgres', 'CREATE EXTENSION streamcount SCHEMA public'), qr/ERROR:  extension "streamcount" must be installed in schema "pg_catalog"/,
+like(as($superuser, 'CREATE EXTENSION streamcount'), qr/ERROR:  schema "streamcount" already exists/, 'it is not taken over');
+like(as($superuser, 'CREATE EXTENSION streamcount SCHEMA public'), qr/ERROR:  extension "streamcount" must be installed in schema "pg_catalog"/,
 	'nor any other');
 is(as('mallory', 'DROP SCHEMA streamcount'), '', 'until it is gone');
 
@@ -103,11 +105,11 @@ is(as('mallory', q{
 	CREATE VIEW trap.pg_class AS SELECT * FROM pg_catalog.pg_class WHERE trap.spring('pg_class');
 	CREATE VIEW trap.pg_foreign_table AS SELECT * FROM pg_catalog.pg_foreign_table WHERE trap.spring('pg_foreign_table')}), '',
 	'mallory sets traps');
-cmp_ok(as('postgres', q{SET search_path = pg_catalog; SELECT count(*) FROM pg_proc WHERE pronamespace = 'trap'::regnamespace}), '>', 200,
+cmp_ok(as($superuser, q{SET search_path = pg_catalog; SELECT count(*) FROM pg_proc WHERE pronamespace = 'trap'::regnamespace}), '>', 200,
 	'many of them');
-is(as('postgres', 'CREATE EXTENSION streamcount'), '', 'a superuser installs the extension among them');
-is(as('postgres', 'SET search_path = pg_catalog; SELECT * FROM trap.sprung WHERE who <> $$mallory$$'), '', 'and springs none');
-is(as('postgres', q{SET search_path = pg_catalog;
+is(as($superuser, 'CREATE EXTENSION streamcount'), '', 'a superuser installs the extension among them');
+is(as($superuser, 'SET search_path = pg_catalog; SELECT * FROM trap.sprung WHERE who <> $$mallory$$'), '', 'and springs none');
+is(as($superuser, q{SET search_path = pg_catalog;
 	SELECT count(*) FROM pg_depend d JOIN pg_depend e ON e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e'
 	WHERE d.refobjid = 'trap'::regnamespace OR (d.refclassid = 'pg_proc'::regclass AND d.refobjid IN
 		(SELECT oid FROM pg_proc WHERE pronamespace = 'trap'::regnamespace))
@@ -115,14 +117,14 @@ is(as('postgres', q{SET search_path = pg_catalog;
 	'nor is anything of it made of hers');
 
 # What is the extension's stays the extension's
-is(as('postgres', q{SET search_path = pg_catalog; SELECT nspowner::regrole, has_schema_privilege('mallory', 'streamcount', 'CREATE')
-	FROM pg_namespace WHERE nspname = 'streamcount'}), 'postgres|f', 'its schema is its own');
+is(as($superuser, q{SET search_path = pg_catalog; SELECT pg_get_userbyid(nspowner), has_schema_privilege('mallory', 'streamcount', 'CREATE')
+	FROM pg_namespace WHERE nspname = 'streamcount'}), "$superuser|f", 'its schema is its own');
 like(as('mallory', "SET search_path = pg_catalog; $_"), qr/ERROR:  (?:permission denied|must be owner)/, "mallory cannot $_")
   foreach 'CREATE TABLE streamcount.t ()', 'ALTER SCHEMA streamcount RENAME TO mine', 'DROP SCHEMA streamcount CASCADE', 'DROP EXTENSION streamcount',
   'ALTER EXTENSION streamcount UPDATE', 'ALTER EXTENSION streamcount ADD SCHEMA trap', 'CREATE FUNCTION streamcount.hashtags(varchar) RETURNS text LANGUAGE sql RETURN $1',
   'ALTER FUNCTION streamcount.hashtags(text) SET search_path = trap', 'ALTER FOREIGN DATA WRAPPER streamcount NO HANDLER', 'ALTER EVENT TRIGGER streamcount_check_streams DISABLE';
-is(as('postgres', 'SET search_path = pg_catalog; DROP EXTENSION streamcount'), '', 'it goes');
-is(as('postgres', q{SET search_path = pg_catalog; SELECT count(*) FROM pg_namespace WHERE nspname = 'streamcount'}), '0', 'with its schema');
-is(as('postgres', 'CREATE EXTENSION streamcount'), '', 'and comes again');
+is(as($superuser, 'SET search_path = pg_catalog; DROP EXTENSION streamcount'), '', 'it goes');
+is(as($superuser, q{SET search_path = pg_catalog; SELECT count(*) FROM pg_namespace WHERE nspname = 'streamcount'}), '0', 'with its schema');
+is(as($superuser, 'CREATE EXTENSION streamcount'), '', 'and comes again');
 $node->stop;
 done_testing();

@@ -21,6 +21,7 @@ $node->init(
 	conf => "fsync = off\nlog_statement = none\n",
 	extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 $node->start;
+my $superuser = $node->superuser;
 
 sub query
 {
@@ -172,7 +173,7 @@ sub assigned
 	return $name eq 'search_path' || $name eq 'DateStyle' ? $setting{$name} : "'$setting{$name}'";
 }
 
-foreach my $target ('DATABASE postgres', 'ROLE postgres', 'ROLE postgres IN DATABASE postgres', 'ROLE ALL')
+foreach my $target ('DATABASE postgres', qq(ROLE "$superuser"), qq(ROLE "$superuser" IN DATABASE postgres), 'ROLE ALL')
 {
 	undisturbed(sub {
 		is($node->safe_psql('template1', join '', map { "ALTER $target SET $_ = @{[ assigned($_) ]};\n" } sort keys %setting), '',
@@ -231,7 +232,7 @@ halted_by('kinds', '42501: permission denied for table kinds_data', 'P17: its ow
 query(q{GRANT INSERT, UPDATE ON kinds_data TO alice; SELECT streamcount.resume('kinds')});
 counted('kinds', 'words');
 
-like(as('postgres', 'DROP ROLE alice'), qr/ERROR:  role "alice" cannot be dropped because some objects depend on it/, 'P17: DROP ROLE');
+like(as($superuser, 'DROP ROLE alice'), qr/ERROR:  role "alice" cannot be dropped because some objects depend on it/, 'P17: DROP ROLE');
 query('REASSIGN OWNED BY alice TO bob');
 produce('words', '{"word": "b"}');
 halted_by('kinds', '42501: permission denied for', 'P17: REASSIGN OWNED to one who may not read: halted');

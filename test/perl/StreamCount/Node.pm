@@ -237,6 +237,14 @@ sub start_after_kill
 	return;
 }
 
+# The superuser that initdb has made: it has the name of whoever runs the tests.
+sub superuser
+{
+	my ($self) = @_;
+
+	return $self->safe_psql('postgres', 'SELECT current_user');
+}
+
 # How many lines of the server's log match, from an offset that log_size()
 # gave.
 sub log_count
