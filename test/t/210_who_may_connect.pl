@@ -44,7 +44,8 @@ $node->init(
 	conf => "log_statement = none\nlog_checkpoints = off\nmax_worker_processes = 40\n"
 	  . "streamcount.max_workers = 24\nstreamcount.metadata_interval = 1s\n");
 $node->start;
-query('CREATE EXTENSION streamcount; CREATE ROLE reader LOGIN');
+my $superuser = $node->superuser;
+query('CREATE EXTENSION streamcount; CREATE ROLE reader LOGIN; CREATE ROLE monitor LOGIN IN ROLE pg_monitor');
 
 sub query
 {
@@ -300,14 +301,20 @@ like($err, qr/ERROR:  options do not go together\nDETAIL: .* would send the pass
 my $key = (split /\n/, $ca->read_file('carol.key'))[1];
 my $secret = qr/canary|\Q$key\E/;
 
-# What a role without rights gets by a program of PostgreSQL's
+# What a role gets by a program of PostgreSQL's: its status, and all that it says
+sub as
+{
+	my ($role, @command) = @_;
+	my $said = '';
+
+	IPC::Run::run([ @command, '-h', $node->host, '-p', $node->port, '-U', $role ], '>', \$said, '2>&1');
+	return ($? >> 8, $said);
+}
+
+# One without rights
 sub as_reader
 {
-	my (@command) = @_;
-	my ($out, $err) = ('', '');
-
-	IPC::Run::run([ @command, '-h', $node->host, '-p', $node->port, '-U', 'reader' ], '>', \$out, '2>', \$err);
-	return $out . $err;
+	return (as('reader', @_))[1];
 }
 
 my @seen = split /\n/, query(q{
@@ -321,12 +328,23 @@ my $all = join ' ', map { "SELECT v::text FROM $_ AS v;" } @seen;
 unlike(as_reader('psql', '-X', '-d', 'postgres', '-c', '\deu+', '-c', '\des+', '-c', '\det+', '-c', 'SHOW ALL'),
 	$secret, 'psql shows a normal role no secret');
 unlike(as_reader('psql', '-X', '-d', 'postgres', '-c', $all), $secret, 'nor does any view or catalog that it may read');
-unlike(as_reader('pg_dump', '-d', 'postgres', '--schema-only', $_), $secret, "nor a dump ($_)")
-  foreach '--no-owner', '--schema=public';
-unlike(as_reader('pg_dumpall', '--schema-only'), $secret, 'nor a dump of all');
+
+# Who may read all tables and use all servers may dump, and his dump has the
+# user mappings of others, without what is in them.
+query(q{CREATE ROLE dumper LOGIN IN ROLE pg_read_all_data; GRANT USAGE ON FOREIGN SERVER }
+	  . join(', ', query('SELECT srvname FROM pg_foreign_server') =~ /(\S+)/g) . ' TO dumper');
+foreach my $dump ([qw(pg_dump -d postgres)], [qw(pg_dump -d postgres --schema-only --no-owner)], [qw(pg_dumpall --no-role-passwords)])
+{
+	my ($status, $dumped) = as('dumper', @$dump);
+
+	is($status, 0, "a normal role that may dump: @$dump") or diag substr $dumped, -1000;
+	like($dumped, qr/^CREATE USER MAPPING FOR \S+ SERVER wrong_password;$/m, "@$dump: user mappings are in it");
+	unlike($dumped, $secret, "@$dump: and no secret");
+	like((as($superuser, @$dump))[1], $secret, "@$dump: which a superuser's has");
+}
 unlike(as_reader('psql', '-X', '-d', 'postgres', '-c', $_), $secret, "nor $_")
   foreach 'SELECT * FROM wrong_password', q{SELECT streamcount.wait('wrong_password_tags')},
-  'ALTER USER MAPPING FOR postgres SERVER wrong_password OPTIONS (DROP "sasl.password")',
+  qq(ALTER USER MAPPING FOR "$superuser" SERVER wrong_password OPTIONS (DROP "sasl.password")),
   'SELECT umoptions FROM pg_user_mapping';
 unlike(query("SELECT r::text FROM streamcount.$_ AS r"), $secret, "streamcount.$_ has none for anybody")
   foreach qw(rollups progress problems stat_workers left_out);
