@@ -363,10 +363,18 @@ like($patient_err, qr/ERROR:  no answer from Kafka .* within 30 seconds\nDETAIL:
 
 # A server that logs every statement, and what the README says for that
 query(q{ALTER ROLE CURRENT_USER SET log_statement = 'all'; ALTER ROLE CURRENT_USER SET log_min_duration_statement = 0});
-my ($quiet) = slurp_file("$StreamCount::Broker::root/README.md") =~ /^(SET log_statement = none;.*)$/m;
-query(qq{$quiet
-	ALTER USER MAPPING FOR CURRENT_USER SERVER by_password OPTIONS (SET "sasl.password" '$password{alice}');
-	ALTER ROLE CURRENT_USER RESET ALL});
+my ($quiet) = slurp_file("$StreamCount::Broker::root/README.md") =~ /^(SET log_statement = none;.*?)^```/ms;
+my $session = $node->background_psql('postgres');
+$session->query_safe($quiet);
+my ($pid) = $session->query_safe('SELECT pg_backend_pid()') =~ /(\d+)/;
+$session->query_safe(qq{ALTER USER MAPPING FOR CURRENT_USER SERVER by_password OPTIONS (SET "sasl.password" '$password{alice}')});
+
+# While that session is there
+my ($status, $activity) = as('monitor', 'psql', '-X', '-A', '-t', '-d', 'postgres', '-c', 'SELECT pid, state, query FROM pg_stat_activity');
+like($activity, qr/^$pid\|disabled\|$/m, 'a member of pg_monitor sees the session that has set a password');
+unlike($activity, $secret, 'and not the password');
+$session->query_safe('ALTER ROLE CURRENT_USER RESET ALL');
+$session->quit;
 
 # ---------------------------------------------------------------------
 # Mended
