@@ -21,6 +21,8 @@ use Time::HiRes qw(time);
 
 plan skip_all => StreamCount::SecuredKafka::missing() if StreamCount::SecuredKafka::missing();
 
+# A login that fails is named so soon after it.
+my $named_within_s = 20;
 # How long a fault's log lines are counted
 my $observed_s = $ENV{STREAMCOUNT_OBSERVED_S} // 10;
 
@@ -243,7 +245,21 @@ my %faults = (
 		sub { $kafka->allow('dora', 'read', 'topic', 'tweets') } ],
 );
 
-create_stream($_, @{ $faults{$_} }[1 .. 3]) foreach sort keys %faults;
+# Within its time
+sub is_named
+{
+	my ($stream, $reason, $since, $name) = @_;
+	my $seen = $node->wait_for_sql(problems_of($stream), qr/$reason/);
+	my $took = time - $since;
+
+	cmp_ok($took, '<=', $named_within_s, sprintf '%s is named after %.1f s: %s', $name, $took, $seen);
+	return;
+}
+
+my $tried_at = time;
+create_stream('wrong_password', @{ $faults{wrong_password} }[1 .. 3]);
+is_named('wrong_password', "^$faults{wrong_password}[4]", $tried_at, 'K25: a wrong password');
+create_stream($_, @{ $faults{$_} }[1 .. 3]) foreach grep { $_ ne 'wrong_password' } sort keys %faults;
 foreach my $name (sort keys %faults)
 {
 	my ($row, undef, undef, undef, $reason, $error) = @{ $faults{$name} };
@@ -394,8 +410,7 @@ like(slurp_file($kafka->{log}), qr/User:alice is Denied .* Group:LITERAL:streamc
 # to come in again.
 $kafka->set_passwords(%password{qw(bob dora)}, alice => $password{new});
 $kafka->restart;
-like($node->wait_for_sql(problems_of('by_password'), qr/Authentication failed/), qr/^connecting: /,
-	'K25: a password that was changed at the broker is named');
+is_named('by_password', '^connecting: .*Authentication failed', time, 'K25: a password that was changed at the broker');
 produce(50);
 $node->safe_psql('postgres', qq{
 	ALTER USER MAPPING FOR CURRENT_USER SERVER by_password OPTIONS (SET "sasl.password" '$password{new}')});
