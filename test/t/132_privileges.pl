@@ -343,6 +343,17 @@ is(as('mallory', q{
 		$$ BEGIN PERFORM mal.spring('format()'); RETURN ''; END $$;
 	CREATE FUNCTION mal.max(bigint) RETURNS bigint LANGUAGE plpgsql AS
 		$$ BEGIN PERFORM mal.spring('max()'); RETURN 1; END $$;
+	CREATE TYPE mal.lure AS (a text);
+	CREATE FUNCTION mal.lured(text) RETURNS mal.lure LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM mal.spring('cast'); RETURN ROW($1); END $$;
+	CREATE CAST (text AS mal.lure) WITH FUNCTION mal.lured(text) AS IMPLICIT;
+	CREATE FUNCTION mal.lured(oid) RETURNS mal.lure LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM mal.spring('cast'); RETURN ROW('x'); END $$;
+	CREATE CAST (oid AS mal.lure) WITH FUNCTION mal.lured(oid) AS IMPLICIT;
+	-- which better fits some calls than what is in pg_catalog
+	CREATE FUNCTION mal.length(mal.lure) RETURNS integer LANGUAGE sql RETURN 1;
+	CREATE FUNCTION mal.eq(mal.lure, mal.lure) RETURNS boolean LANGUAGE sql RETURN true;
+	CREATE OPERATOR mal.= (LEFTARG = mal.lure, RIGHTARG = mal.lure, FUNCTION = mal.eq);
 	CREATE VIEW mal.pg_class AS SELECT * FROM pg_catalog.pg_class WHERE mal.in_check(relname);
 	CREATE TABLE mal.rollup_progress (LIKE mal.log);
 	ALTER DATABASE hers SET search_path = mal, pg_catalog;
@@ -352,6 +363,8 @@ is(as('mallory', q{
 $node->psql('hers', 'ALTER DATABASE hers SET search_path = mal, pg_catalog', extra_params => [ '-U', 'mallory' ]);
 $node->psql('hers', 'ALTER ROLE mallory SET search_path = mal, pg_catalog', extra_params => [ '-U', 'mallory' ]);
 is(query('SHOW search_path', 'hers'), 'mal, pg_catalog', 'they lie in the way');
+is(as('mallory', q{SELECT 'x'::text::mal.lure; SELECT trap FROM mal.log; TRUNCATE mal.log}, dbname => 'hers'), "(x)\ncast",
+	'a cast of hers is one of them');
 query("SELECT * FROM streamcount.$_", 'hers') foreach @views;
 is(query('SELECT DISTINCT trap, who FROM mal.log', 'hers'), '', 'of nobody who looks at the views');
 is(as('mallory', q{
@@ -375,6 +388,7 @@ $node->wait_for_sql('SELECT sum(next_offset) FROM streamcount.progress', '3', db
 is(query(q{SELECT string_agg(DISTINCT trap, ', ' ORDER BY trap) FROM mal.log WHERE trap NOT LIKE '% after %'}, 'hers'),
 	'check, constant, default, domain, index, query, trigger t_after, trigger t_before, trigger t_statement',
 	'all that is hers is run, and nothing that only bears a name');
+is(query(q{SELECT count(*) FROM mal.log WHERE trap LIKE 'cast%'}, 'hers'), '0', 'no cast of hers is made use of');
 is(query(q{SELECT DISTINCT trap, who, super FROM mal.log WHERE who <> 'mallory' OR super}, 'hers'),
 	'', 'always as herself');
 is(query(q{SELECT DISTINCT split_part(trap, ' after ', 2) FROM mal.log
