@@ -159,6 +159,36 @@ counts_exactly('bad', 'without a limit it is tried again');
 sql("SELECT streamcount.resume('bad')");
 
 # ---------------------------------------------------------------------
+# Crashes that are far apart
+# ---------------------------------------------------------------------
+
+my $window_s = 2;
+$node->set_up('streamcount.crash_limit' => 2, 'streamcount.crash_window' => "${window_s}s");
+$log = $node->log_size;
+foreach my $time (1 .. 3)
+{
+	my $from = $node->log_size;
+
+	strike_at('bad', 'streamcount.crash_point' => 'after_poll abort');
+	$node->wait_for_log(qr/was terminated by signal 6/, $from);
+	my $crashed_at = time;
+	until_it_answers();
+	$node->set_up('streamcount.crash_point' => '');
+	counts_exactly('bad', "an old crash is forgotten: it goes on after the ${time}. one");
+	sleep 0.1 while time < $crashed_at + $window_s + 0.5;
+}
+is($node->log_count(qr/was terminated by signal 6/, $log), 3, 'it has crashed more often than it may within the window');
+is($node->log_count(qr/crashed \d+ times within/, $log), 0, 'and nobody has stopped it');
+
+# The same crashes, and a longer memory
+$node->set_up('streamcount.crash_window' => '1h');
+sql(q{SELECT pg_terminate_backend(pid) FROM streamcount.stat_workers WHERE stream = 'bad'::regclass});
+is_down('bad_tags', 'its worker crashed 3 times within 3600 seconds, the last time by signal 6: .*', 'within a longer window');
+$node->set_up('streamcount.crash_window' => '10min');
+sql("SELECT streamcount.resume('bad')");
+counts_exactly('bad', 'resumed after it');
+
+# ---------------------------------------------------------------------
 # A rollup that is served apart
 # ---------------------------------------------------------------------
 
