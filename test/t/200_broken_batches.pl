@@ -199,6 +199,28 @@ exact('gaps', 'K13: and exact');
 $node->wait_for_sql(state_of('gaps'), qr/^idle/);
 pass('K13: what is not there is not waited for');
 
+# What is deleted ends in the middle of a batch, which is served as a whole.
+make_topic('trimmed');
+count_topic('trimmed');
+offsets_are('trimmed', '15 5', 'K11: a topic is read');
+$node->safe_psql('postgres', q{SELECT streamcount.pause('of_trimmed')});
+$fake->append('trimmed', 0, tweets(21 .. 25));
+$fake->append('trimmed', 0, tweets(26 .. 30));
+$fake->trim('trimmed', 0, 22);
+$fake->append('trimmed', 1, tweets(31 .. 35));
+$node->safe_psql('postgres', q{SELECT streamcount.resume('of_trimmed')});
+like($node->wait_for_sql(state_of('trimmed'), qr/^halted: /), qr/^halted: messages from offset 15 to before 22 are lost/,
+	'K11: messages that are deleted before they are read halt the partition');
+offsets_are('trimmed', '15 10', 'K11: ... and no other');
+counts_are('trimmed', [ 1 .. 20, 31 .. 35 ], 'K11: ... nothing of the batch is counted');
+like($node->safe_psql('postgres', q{SELECT hint FROM streamcount.problems WHERE rollup = 'of_trimmed'::regclass}), qr/\bskip_to\(rollup, 0, 22\)/,
+	'K11: ... streamcount.problems says how to go on behind them');
+$node->safe_psql('postgres', q{SELECT streamcount.skip_to('of_trimmed', 0, 22)});
+offsets_are('trimmed', '25 10', 'K11: ... where it goes on');
+counts_are('trimmed', [ 1 .. 20, 28 .. 35 ], 'K11: ... and what is left of the batch is counted, exactly');
+is($node->safe_psql('postgres', q{SELECT kind, first_offset, end_offset FROM streamcount.gaps WHERE rollup = 'of_trimmed'::regclass}),
+	'skipped|15|22', 'K11: ... and the others are listed');
+
 # Messages that librdkafka hands out in batches can be lost beside these calls.
 # The one seek is at a partition's end, where all that comes before what it asks
 # for is dropped, by the offset that is expected.
