@@ -32,6 +32,14 @@ $node->init(
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 
+# Another one, which has all settings of streamcount as they are by default
+my $usual = StreamCount::Node->new('usual');
+$usual->init(
+	brokers => $fake->bootstrap,
+	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\n");
+$usual->start;
+$usual->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+
 sub tweets
 {
 	return [ map { { value => qq({"created_at": "2014-09-21T10:00:00Z", "text": "the #first and #tag$_"}) } } @_ ];
@@ -66,6 +74,17 @@ $fake->fault('both', 0, 0, 'error 2');
 $fake->fault('both', 1, 0, 'empty');
 $node->create_tweets_stream(name => 'both');
 $node->create_hashtags_rollup(name => 'of_both', stream => 'both');
+
+# The usual one has read what there was, when what is new stops coming.
+$fake->create_topic('usual', 1);
+$fake->append('usual', 0, tweets(1 .. 5));
+$usual->create_tweets_stream(name => 'usual');
+$usual->create_hashtags_rollup(name => 'of_usual', stream => 'usual');
+$usual->wait_for_offsets('of_usual', '5');
+$usual->wait_for_sql(q{SELECT state FROM streamcount.rollups}, 'idle');
+$fake->fault('usual', 0, 5, 'empty');
+$fake->append('usual', 0, tweets(6 .. 10));
+my $silent_since = time;
 
 my $begin = time;
 for my $case (@silent)
@@ -138,6 +157,21 @@ for my $case (@silent)
 }
 $node->wait_for_sql('SELECT count(*) FROM streamcount.problems', '0');
 pass('nothing is left of the problems');
+
+# ---------------------------------------------------------------------
+# By default
+# ---------------------------------------------------------------------
+
+# It may have been seen a while ago.
+my $seen_at = $usual->wait_for_sql(
+	q{SELECT max(round(extract(epoch FROM since), 1)) FROM streamcount.problems WHERE state = 'stalled' AND reason LIKE 'nothing comes from offset 5 on%'}, qr/\d/);
+is($usual->safe_psql('postgres', 'SHOW streamcount.metadata_interval'), '30s', 'K20: with all settings as they are by default');
+cmp_ok($seen_at - $silent_since, '<=', $seen_within_s,
+	sprintf 'K20: ... a fetch that gives nothing is seen within %d s, after %.1f s', $seen_within_s, $seen_at - $silent_since);
+$fake->heal('usual');
+$usual->wait_for_offsets('of_usual', '10');
+is($usual->differences($fake, 'usual', name => 'of_usual'), '', 'K20: ... and when the fault is over all is counted, exactly');
+$usual->stop('fast');
 
 # ---------------------------------------------------------------------
 # Not only one partition
