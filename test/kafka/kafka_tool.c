@@ -15,6 +15,7 @@
  *	partitions TOPIC TOTAL			add partitions until there are TOTAL
  *	delete-records TOPIC PARTITION OFFSET	everything before OFFSET
  *	ends TOPIC						print "partition oldest end" lines
+ *	members GROUP					print each member's client id
  *	version							print librdkafka's
  *	properties						print what librdkafka says of its properties
  *	allow|forbid USER read|describe topic|group NAME	add or remove an ACL
@@ -394,6 +395,28 @@ ready(rd_kafka_t *rk, int wanted)
 
 			rd_kafka_metadata_destroy(metadata);
 			if (brokers >= wanted)
+static void
+members(rd_kafka_t *rk, int nargs, char **args)
+{
+	const struct rd_kafka_group_list *groups;
+	rd_kafka_resp_err_t err;
+
+	if (nargs != 1)
+		die("members needs a group");
+	err = rd_kafka_list_groups(rk, args[0], &groups, TIMEOUT_MS);
+	if (err == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS)
+		return;
+	if (err)
+		die("%s", rd_kafka_err2str(err));
+	for (int i = 0; i < groups->group_cnt; i++)
+	{
+		const struct rd_kafka_group_info *group = &groups->groups[i];
+
+		for (int j = 0; j < group->member_cnt; j++)
+			puts(group->members[j].client_id);
+	}
+}
+
 				return;
 		}
 		nanosleep(&pause, NULL);
@@ -612,3 +635,5 @@ main(int argc, char **argv)
 	fflush(stdout);
 	_Exit(0);
 }
+	else if (strcmp(command, "members") == 0)
+		members(rk, nargs, args);

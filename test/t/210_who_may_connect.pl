@@ -404,7 +404,8 @@ note sprintf 'after the right password: %.1f s', time - $mended_at;
 counts_exactly($_, "$faults{$_}[0]: $_, mended") foreach sort keys %faults;
 is($node->log_count(qr/starts anew/), 0, 'a new worker says nothing of it');
 
-like(slurp_file($kafka->{log}), qr/User:alice is Denied .* Group:LITERAL:streamcount/, 'K27: a group is denied to everybody here, and nothing came of it');
+my $group = $node->group_of('by_password');
+like(slurp_file($kafka->{log}), qr/User:alice is Denied .* Group:LITERAL:$group\b/, 'K27: a group is denied to everybody here, and nothing came of it');
 
 # A password that is changed at the broker: who is in stays in, until he has
 # to come in again.

@@ -291,6 +291,14 @@ sub limit_consumers
 	return;
 }
 
+# The client ids of a group's members
+sub members
+{
+	my ($self, $group) = @_;
+
+	return split /\n/, $self->tool(undef, 'members', $group);
+}
+
 sub restart
 {
 	my ($self) = @_;

@@ -263,6 +263,16 @@ sub log_size
 	return -s $self->logfile;
 }
 
+# The group that a stream's clients name, and do not join.
+sub group_of
+{
+	my ($self, $stream) = @_;
+
+	return $self->safe_psql('postgres', qq{SELECT format('streamcount-%s-%s-%s', system_identifier,
+		(SELECT oid FROM pg_database WHERE datname = current_database()), '$stream'::regclass::oid)
+		FROM pg_control_system()});
+}
+
 # The process ids of this kind of streamcount's processes: launcher, worker.
 sub pids_of
 {
