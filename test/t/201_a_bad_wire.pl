@@ -1,6 +1,9 @@
 # The wire between streamcount and the brokers is slow, freezes, breaks or turns
 # bits over.  What comes through is counted exactly, nobody waits for the rest,
 # and nothing has to be done when the wire is good again.
+#
+# The wire freezes for longer than the client waits for an answer, which is made
+# short for it.  STREAMCOUNT_FROZEN_SECONDS=90 leaves librdkafka its own 60 s.
 
 use strict;
 use warnings;
@@ -22,19 +25,21 @@ plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
 
 # 100 ms each way and 3 Mbit/s
 my %slow = (delay => 0.1, rate => 375_000);
-# How long it is frozen, at least
-my $frozen_s = $ENV{STREAMCOUNT_FROZEN_SECONDS} // 0;
+# How long it is frozen, at least, and how long a client waits for an answer
+my $frozen_s = $ENV{STREAMCOUNT_FROZEN_SECONDS} // 12;
+my $timeout_s = $ENV{STREAMCOUNT_FROZEN_SECONDS} ? 60 : 4;
 
 my $proxy = StreamCount::Proxy->new->start;
 my $kafka = StreamCount::Kafka->new(behind => $proxy)->start;
 $kafka->create_topic('tweets', 2);
 my $node = StreamCount::Node->new('wired');
 $node->init(
-	brokers => $proxy->bootstrap,
 	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\nstreamcount.metadata_interval = 1s\n");
 $node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
-$node->create_tweets_stream;
+$node->safe_psql('postgres', qq{
+	CREATE EXTENSION streamcount;
+	CREATE SERVER wire FOREIGN DATA WRAPPER streamcount OPTIONS ("bootstrap.servers" '@{[ $proxy->bootstrap ]}');
+	CREATE FOREIGN TABLE tweets (text text, created_at timestamptz) SERVER wire OPTIONS (topic 'tweets')});
 $node->create_hashtags_rollup;
 
 my $number = 0;
@@ -72,6 +77,17 @@ sub await_position
 	my ($least) = @_;
 
 	$node->wait_for_sql("SELECT sum(next_offset) >= $least FROM streamcount.progress", 't', timeout => 120);
+	return;
+}
+
+# Another setting of the server's, which takes another worker
+sub set_timeout
+{
+	my ($option) = @_;
+	my $pid = $node->safe_psql('postgres', 'SELECT pid FROM streamcount.stat_workers');
+
+	$node->safe_psql('postgres', "ALTER SERVER wire OPTIONS ($option)");
+	$node->wait_for_sql("SELECT pid <> $pid FROM streamcount.stat_workers", 't', timeout => 60);
 	return;
 }
 
@@ -165,6 +181,7 @@ cmp_ok($node->log_count(qr/ (?:LOG|WARNING|ERROR|FATAL):  /, $log), '<=', 2 * $p
 # Frozen
 # ---------------------------------------------------------------------
 
+set_timeout(qq(ADD "socket.timeout.ms" '@{[ 1000 * $timeout_s ]}'));
 my $load = StreamCount::Load->start($kafka, 'tweets', rate => 200, partitions => 2);
 await_position($end + 300);
 $proxy->wire(freeze => 1);
@@ -174,6 +191,8 @@ $node->wait_for_sql(q{SELECT DISTINCT state, reason <> '' FROM streamcount.progr
 pass('K3: nothing is answered: connecting, with a reason');
 others_are_undisturbed('K3: nothing is answered');
 sleep 0.1 while time < $begin + $frozen_s;
+cmp_ok(time - $begin, '>', $timeout_s, 'K3: for longer than the client waits for an answer');
+is($node->safe_psql('postgres', q{SELECT DISTINCT state FROM streamcount.progress}), 'connecting', 'K3: it is still connecting then');
 cmp_ok($node->log_count(qr/./, $log), '<=', 10, 'K3: few lines in the log')
   or diag substr slurp_file($node->logfile, $log), 0, 2000;
 stops_at_once('K3: nothing is answered');
@@ -184,6 +203,15 @@ await_position($before + 500);
 pass('K3: thawed, it goes on');
 $load->stop;
 exact('K3: frozen and thawed, exact');
+
+# And without a restart in between
+$proxy->wire(freeze => 1);
+$begin = time;
+produce(100);
+sleep 0.1 while time < $begin + $frozen_s;
+$proxy->wire;
+exact('K3: frozen again for as long, and thawed: it goes on, exact');
+set_timeout('DROP "socket.timeout.ms"');
 
 # ---------------------------------------------------------------------
 # Bits that turn over
