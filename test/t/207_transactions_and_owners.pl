@@ -122,22 +122,45 @@ open my $nothing, '<', '/dev/null' or die $!;
 open my $unheard, '>', '/dev/null' or die $!;
 my @members;
 my $wanted = $ENV{STREAMCOUNT_MEMBERS} // 8;
-foreach (1 .. $wanted)
+
+sub join_group
 {
 	push @members, StreamCount::Broker::spawn($unheard, $unheard, $nothing,
 		'/usr/bin/kcat', '-q', '-b', $kafka->bootstrap, '-G', $group, 'tweets');
-	sleep 0.3;
+	return;
 }
-my $at = $node->safe_psql('postgres', q{SELECT sum(next_offset) FROM streamcount.progress WHERE rollup = 'hashtags'::regclass});
-becomes(qq{SELECT sum(next_offset) > $at + 900 FROM streamcount.progress WHERE rollup = 'hashtags'::regclass}, 't',
-	'K21: while others join its group and leave it, it goes on');
-my @joined;
-my $give_up = time + 60;
-until ((@joined = $kafka->members($group)) == $wanted || time > $give_up)
+
+# How often the broker has told the members what is whose
+sub generations
 {
-	sleep 0.2;
+	return scalar(() = PostgreSQL::Test::Utils::slurp_file($kafka->{log}) =~ /Stabilized group \Q$group\E /g);
 }
-is("@joined", join(' ', ('rdkafka') x $wanted), 'K21: they are members of the group that its client names, and it is not');
+
+sub joined
+{
+	my ($name) = @_;
+	my $give_up = time + 60;
+	my @joined;
+
+	sleep 0.2 until (@joined = $kafka->members($group)) == $wanted || time > $give_up;
+	is("@joined", join(' ', ('rdkafka') x $wanted), $name);
+	return;
+}
+
+join_group() foreach 1 .. $wanted;
+joined('K21: others are members of the group that its client names, and it is not');
+my $at = $node->safe_psql('postgres', q{SELECT sum(next_offset) FROM streamcount.progress WHERE rollup = 'hashtags'::regclass});
+my $give_up = time + 60;
+until (generations() >= 5 || time > $give_up)
+{
+	StreamCount::Broker::end(shift @members, 'TERM', 10);
+	join_group();
+	sleep 0.5;
+}
+cmp_ok(generations(), '>=', 5, 'K21: they leave it and join it, again and again');
+becomes(qq{SELECT sum(next_offset) > $at + 900 FROM streamcount.progress WHERE rollup = 'hashtags'::regclass}, 't',
+	'K21: ... and it goes on');
+joined('K21: ... with as many members as before');
 StreamCount::Broker::end($_, 'TERM', 10) foreach @members;
 is(join(' ', $kafka->members($group)), '', 'K21: they have left');
 is($node->safe_psql('postgres', q{SELECT started_at FROM streamcount.stat_workers WHERE stream = 'tweets'::regclass}),
