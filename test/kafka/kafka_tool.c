@@ -21,6 +21,9 @@
  *	allow|forbid USER read|describe topic|group NAME	add or remove an ACL
  *	produce TOPIC [commit|abort|hang]	messages from stdin; in one transaction,
  *									which "hang" leaves open
+ *	produce-counting TOPIC FILE		the same; FILE always has three numbers of 64
+ *									bits: how many messages were given to the
+ *									client, were acknowledged, were refused
  *	end-hanging						abort the one that was left open
  *
  * A line of input to produce is what COPY calls text format, so that any
@@ -32,11 +35,15 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
 
@@ -50,7 +57,14 @@ typedef struct Field
 } Field;
 
 static char errstr[512];
-static long undelivered;
+
+static struct Counts
+{
+	int64_t		attempted;
+	int64_t		acknowledged;
+	int64_t		refused;
+}			own_counts;
+static volatile struct Counts *counts = (volatile struct Counts *) &own_counts;
 
 static void
 die(const char *format,...)
@@ -80,8 +94,10 @@ delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	if (message->err)
 	{
 		fprintf(stderr, "kafka_tool: not delivered: %s\n", rd_kafka_err2str(message->err));
-		undelivered++;
+		counts->refused++;
 	}
+	else
+		counts->acknowledged++;
 }
 
 static rd_kafka_t *
@@ -379,22 +395,6 @@ ends(rd_kafka_t *rk, int nargs, char **args)
 	}
 }
 
-/* A broker answers a little before it may lead partitions; only then is it
- * named in its own answer. */
-static void
-ready(rd_kafka_t *rk, int wanted)
-{
-	for (int i = 0; i < TIMEOUT_MS / 20; i++)
-	{
-		const rd_kafka_metadata_t *metadata;
-		struct timespec pause = {0, 20 * 1000 * 1000};
-
-		if (rd_kafka_metadata(rk, 0, NULL, &metadata, 1000) == RD_KAFKA_RESP_ERR_NO_ERROR)
-		{
-			int			brokers = metadata->broker_cnt;
-
-			rd_kafka_metadata_destroy(metadata);
-			if (brokers >= wanted)
 static void
 members(rd_kafka_t *rk, int nargs, char **args)
 {
@@ -417,6 +417,22 @@ members(rd_kafka_t *rk, int nargs, char **args)
 	}
 }
 
+/* A broker answers a little before it may lead partitions; only then is it
+ * named in its own answer. */
+static void
+ready(rd_kafka_t *rk, int wanted)
+{
+	for (int i = 0; i < TIMEOUT_MS / 20; i++)
+	{
+		const rd_kafka_metadata_t *metadata;
+		struct timespec pause = {0, 20 * 1000 * 1000};
+
+		if (rd_kafka_metadata(rk, 0, NULL, &metadata, 1000) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			int			brokers = metadata->broker_cnt;
+
+			rd_kafka_metadata_destroy(metadata);
+			if (brokers >= wanted)
 				return;
 		}
 		nanosleep(&pause, NULL);
@@ -523,6 +539,8 @@ produce_line(rd_kafka_t *rk, const char *topic, char *line)
 	for (int i = 4; i < n; i += 2)
 		rd_kafka_header_add(headers, fields[i].data, fields[i].len,
 							fields[i + 1].data, fields[i + 1].len);
+	/* Before it is: whoever ends this process finds no more of them in the topic. */
+	counts->attempted++;
 	do
 	{
 		err = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic),
@@ -568,12 +586,29 @@ produce(rd_kafka_t *rk, int nargs, char **args)
 	}
 	if (rd_kafka_flush(rk, 300000) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		die("not all messages were delivered within 300 s");
-	if (undelivered > 0)
+	if (counts->refused > 0)
 		exit(1);
 	if (nargs == 2 && strcmp(args[1], "commit") == 0)
 		check(rd_kafka_commit_transaction(rk, TIMEOUT_MS));
 	else if (nargs == 2 && strcmp(args[1], "hang") != 0)
 		check(rd_kafka_abort_transaction(rk, TIMEOUT_MS));
+}
+
+/* Whoever ends this process by whichever signal can still read what it has counted. */
+static void
+produce_counting(rd_kafka_t *rk, int nargs, char **args)
+{
+	int			fd;
+
+	if (nargs != 2)
+		die("produce-counting needs a topic and a file");
+	fd = open(args[1], O_RDWR | O_CREAT, 0600);
+	if (fd < 0 || ftruncate(fd, sizeof(own_counts)) != 0)
+		die("%s: %s", args[1], strerror(errno));
+	counts = mmap(NULL, sizeof(own_counts), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (counts == MAP_FAILED)
+		die("%s: %s", args[1], strerror(errno));
+	produce(rk, 1, args);
 }
 
 static void
@@ -622,10 +657,14 @@ main(int argc, char **argv)
 		delete_records(rk, nargs, args);
 	else if (strcmp(command, "ends") == 0)
 		ends(rk, nargs, args);
+	else if (strcmp(command, "members") == 0)
+		members(rk, nargs, args);
 	else if (strcmp(command, "allow") == 0 || strcmp(command, "forbid") == 0)
 		change_acl(rk, strcmp(command, "allow") == 0, nargs, args);
 	else if (strcmp(command, "produce") == 0)
 		produce(rk, nargs, args);
+	else if (strcmp(command, "produce-counting") == 0)
+		produce_counting(rk, nargs, args);
 	else if (strcmp(command, "end-hanging") == 0)
 		check(rd_kafka_init_transactions(rk, TIMEOUT_MS));
 	else
@@ -635,5 +674,3 @@ main(int argc, char **argv)
 	fflush(stdout);
 	_Exit(0);
 }
-	else if (strcmp(command, "members") == 0)
-		members(rk, nargs, args);

@@ -37,14 +37,15 @@ sub start
 	pipe(my $in, my $out) or croak $!;
 	open my $nothing, '<', '/dev/null' or croak $!;
 	open my $unheard, '>', '/dev/null' or croak $!;
-	my $self = bless { total => File::Temp->new }, $class;
+	my $self = bless { first => $args{first} // 1, total => File::Temp->new, counts => File::Temp->new }, $class;
 	$self->{writer} = StreamCount::Broker::spawn($out, \*STDERR, $nothing,
 		"$StreamCount::Broker::root/test/bin/load.py",
 		$args{rate} // 500, $args{partitions} // 4, $args{seed} // 1,
 		'--total', $self->{total}->filename,
 		map { defined $args{$_} ? ("--$_", $args{$_}) : () } qw(first count odd));
 	$self->{producer} = StreamCount::Broker::spawn($unheard, \*STDERR, $in,
-		StreamCount::Broker::program('kafka_tool'), $broker->bootstrap, 'produce', $topic);
+		StreamCount::Broker::program('kafka_tool'), $broker->bootstrap,
+		'produce-counting', $topic, $self->{counts}->filename);
 	return $self;
 }
 
@@ -54,6 +55,17 @@ sub goes_on
 
 	return StreamCount::Broker::is_running($self->{writer})
 	  && StreamCount::Broker::is_running($self->{producer});
+}
+
+# How many messages the producer has tried to send, and how many of them the
+# broker has acknowledged; of the others nobody knows whether it has them.
+sub counts
+{
+	my ($self) = @_;
+
+	open my $file, '<:raw', $self->{counts}->filename or croak $!;
+	my $bytes = readline($file) // '';
+	return (unpack('q2', $bytes), 0, 0)[ 0, 1 ];
 }
 
 # No more messages, delivered or not.
@@ -85,6 +97,9 @@ sub finish
 	croak "the producer ended with status $?" if $? != 0;
 	open my $total, '<', $self->{total}->filename or croak $!;
 	chomp(my $next = readline($total) // croak 'the load was not ended in time');
+	my (undef, $acknowledged) = $self->counts;
+	croak "of $next - $self->{first} messages $acknowledged were acknowledged"
+	  if $acknowledged != $next - $self->{first};
 	return $next;
 }
 

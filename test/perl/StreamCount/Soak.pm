@@ -67,6 +67,8 @@ sub new
 		besides => 0,
 		extras => 0,
 		producers => 0,
+		attempted => 0,
+		acknowledged => 0,
 		next_number => 1,
 		inflicted => 0,
 		worst => {},
@@ -242,10 +244,21 @@ sub replace_load
 
 	Test::More::diag('a new producer takes over');
 	$self->{load}->abandon;
-	# Nobody knows how far it came.
+	$self->add_sent;
+	# Nobody knows which of its messages was the last.
 	$self->{next_number} = 100_000_000 * $self->{producers};
-	$self->{abandoned}++;
 	$self->start_load;
+	return;
+}
+
+# What a producer has sent, after its end
+sub add_sent
+{
+	my ($self) = @_;
+	my ($attempted, $acknowledged) = $self->{load}->counts;
+
+	$self->{attempted} += $attempted;
+	$self->{acknowledged} += $acknowledged;
 	return;
 }
 
@@ -281,17 +294,21 @@ sub finish
 
 	$self->{took} = time - $self->{begin};
 	$self->{next_number} = $self->{load}->stop;
+	$self->add_sent;
 	my $missing = $self->{messages} - sum $self->ends;
 	if ($missing > 0)
 	{
 		$self->start_load(count => $missing, rate => 1_000_000);
 		$self->{next_number} = $self->{load}->finish;
+		$self->add_sent;
 	}
 	$self->{patience} = 3600;
 	$self->wait_for_ends($self->ends);
 	my $found = $self->compare('all');
 	@$self{qw(snapshots)} = [ $self->{reader}->stop ];
-	$self->{sent} = $self->{next_number} - 1 + $self->{committed} + $self->{besides} unless $self->{abandoned};
+	# Where a producer was given up, some of what it sent last may be there, or not.
+	$self->{sent} = $self->{acknowledged} + $self->{committed} + $self->{besides};
+	$self->{sent_at_most} = $self->{sent} + $self->{attempted} - $self->{acknowledged};
 	$self->{in_topic} = $found->{messages};
 	$self->{corrupted} = $self->{proxy}->count('corrupt');
 	$self->{books} = { map { $_ => [ split /\|/, $self->{node}->safe_psql('postgres',

@@ -39,8 +39,11 @@ sub table
 	$text .= sprintf "| %s | %s | %s | %s |\n", $_, map { thousands($_) } @{ $soak->{books}{$_} } foreach $soak->rollups;
 	$text .= sprintf "\n| messages sent | in the topic | lost | duplicated | rows that differ | snapshots read | of them torn |\n"
 	  . "|---|---|---|---|---|---|---|\n| %s | %s | %d | %d | %d | %s | %d |\n",
-	  thousands($soak->{sent} // 'not known'), thousands($soak->{in_topic}),
+	  thousands($soak->{sent}), thousands($soak->{in_topic}),
 	  @$soak{qw(lost duplicated differ)}, thousands($soak->{snapshots}[0]), $#{ $soak->{snapshots} };
+	$text .= sprintf "\n%s messages more were on their way when a producer was given up: some of them are in the topic.\n",
+	  thousands($soak->{sent_at_most} - $soak->{sent})
+	  if $soak->{sent_at_most} > $soak->{sent};
 	return $text;
 }
 
