@@ -121,6 +121,14 @@ check_start(const ScStart *start)
 	}
 }
 
+static bool
+says(Options *options, const char *name, const char *word)
+{
+	const char *value = sc_option_value(options->list, name);
+
+	return value != NULL && strcmp(value, word) == 0;
+}
+
 static void
 check_table(Options *options)
 {
@@ -130,13 +138,17 @@ check_table(Options *options)
 		fuzz_fail("options that were taken cannot be read");
 	first = options->stream;
 	if (fuzz_guard(read_table, options) != 0 ||
-		first.format != options->stream.format || first.start.kind != options->stream.start.kind ||
+		first.format != options->stream.format || first.halt_on_error != options->stream.halt_on_error ||
+		first.skip_gaps != options->stream.skip_gaps || first.reject_limit != options->stream.reject_limit ||
+		first.start.kind != options->stream.start.kind ||
 		first.start.timestamp_ms != options->stream.start.timestamp_ms ||
 		first.start.noffsets != options->stream.start.noffsets ||
 		strcmp(first.topic, options->stream.topic) != 0)
 		fuzz_fail("options read twice differ");
 	if (first.reject_limit < 0 || strlen(first.topic) > 249 || strchr(first.topic, '/') != NULL)
 		fuzz_fail("topic \"%s\", limit %d", first.topic, first.reject_limit);
+	if (first.halt_on_error != says(options, "on_error", "halt") || first.skip_gaps != says(options, "on_gap", "skip"))
+		fuzz_fail("on_error or on_gap is read as what it does not say");
 	check_start(&first.start);
 }
 

@@ -12,16 +12,26 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import struct
 import sys
 
-OPTION_NAMES = [
-    "topic", "format", "start", "on_error", "reject_limit", "on_gap", "path", "metadata",
-    "time_format", "time_zone", "bootstrap.servers", "security.protocol", "sasl.mechanism",
-    "sasl.username", "sasl.password", "ssl.ca.location", "ssl.key.pem", "fetch.max.bytes",
-    "receive.message.max.bytes", "fetch.message.max.bytes", "client.id", "broker.address.family",
-    "plugin.library.paths", "auto.offset.reset", "debug", "group.id", "isolation.level",
-]
+TABLE_OPTIONS = ["topic", "format", "start", "on_error", "reject_limit", "on_gap"]
+COLUMN_OPTIONS = ["path", "metadata", "time_format", "time_zone"]
+FORBIDDEN = ["plugin.library.paths", "auto.offset.reset", "debug", "group.id", "isolation.level"]
+
+
+def allowed_properties():
+    """librdkafka's that a server or a user mapping may have: the source's own table"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../src/source_conf.c")
+    with open(path, encoding="utf-8") as source:
+        names = re.findall(r'^\t\{"([a-z.]+)", IN_', source.read(), re.MULTILINE)
+    assert len(names) > 40, "src/source_conf.c has another look"
+    return names
+
+
+PROPERTIES = allowed_properties()
+OPTION_NAMES = TABLE_OPTIONS + COLUMN_OPTIONS + PROPERTIES + FORBIDDEN
 OPTION_VALUES = [
     "json", "text", "earliest", "latest", "reject", "halt", "skip", "null", "2014-09-21 13:05:00+00",
     '{"0": 17}', '{"0":"17","2147483648":1}', "{a,b}", "a.b.c", "{a,NULL}", "topic", "timestamp",
@@ -91,10 +101,16 @@ def own_json():
 
 
 def own_options():
-    for catalog in (0, 1, 2, 3, 130):
-        for name in OPTION_NAMES:
-            for value in OPTION_VALUES[:: 4 if catalog > 1 else 3]:
-                yield bytes([catalog]) + ("topic\0t\0%s\0%s\0" % (name, value)).encode()
+    # Each with options of its own, and some of another's: tables, columns,
+    # servers and user mappings, and the latter two of a superuser
+    for catalog in (0, 1, 2, 3, 130, 131):
+        first = "topic\0t\0" if catalog == 0 else ""
+        own = TABLE_OPTIONS + COLUMN_OPTIONS + PROPERTIES[:3] if catalog < 2 else PROPERTIES + FORBIDDEN + TABLE_OPTIONS[:1]
+        for name in own:
+            for value in OPTION_VALUES[:: 6 if catalog > 1 else 3]:
+                yield bytes([catalog]) + ("%s%s\0%s\0" % (first, name, value)).encode()
+    for word in ("reject", "halt", "skip", "null"):
+        yield b"\0" + ("topic\0t\0on_gap\0%s\0on_error\0%s\0" % (word, word)).encode()
     for value in OPTION_VALUES + TIMES:
         yield b"\0" + ("topic\0t\0start\0%s\0" % value).encode()
         yield b"\1" + ("path\0%s\0" % value).encode()
