@@ -42,6 +42,8 @@
 #define RECHECK_MS 60000
 /* Where somebody else has locked the stream, it is looked at again this soon. */
 #define LOCKED_RECHECK_MS 100
+/* The word of a commit may come before its invalidations do. */
+#define AGAIN_RECHECK_MS 1000
 /* A restore under way tells nobody when it has ended. */
 #define RESTORE_RECHECK_MS 1000
 /* One question to the brokers, which may be far away. */
@@ -81,6 +83,7 @@ typedef struct Worker
 	int			flush_took;		/* milliseconds */
 	TimestampTz rechecked_at;
 	TimestampTz asked_at;		/* topic and watermarks */
+	bool		again;			/* it is to be looked at once more soon */
 	bool		locked;			/* the stream was, when it was last looked at */
 	int			missing;		/* answers that the topic does not exist */
 	int			unanswered;		/* such questions in a row */
@@ -191,9 +194,12 @@ recheck(Worker *w, TimestampTz now)
 
 	if (w->locked)
 		interval = LOCKED_RECHECK_MS;
+	else if (w->again)
+		interval = AGAIN_RECHECK_MS;
 	if (!told && !TimestampDifferenceExceeds(w->rechecked_at, now, interval))
 		return;
 	stale = false;
+	w->again = told;
 	w->rechecked_at = now;
 	if (sc_unit_changed(w->served, &w->locked))
 		sc_unit_start_anew(DEBUG1, "its definition was changed");
@@ -391,6 +397,8 @@ idle_time(const Worker *w, TimestampTz now)
 
 	if (w->locked)
 		timeout = Min(timeout, LOCKED_RECHECK_MS);
+	if (w->again)
+		timeout = Min(timeout, AGAIN_RECHECK_MS);
 	if (sc_stall_looks(w->served))
 		timeout = Min(timeout, SC_STALL_LOOK_MS + 1);
 	if (report_due >= 0)

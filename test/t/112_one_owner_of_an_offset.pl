@@ -157,10 +157,11 @@ $node->wait_for_sql('SELECT rollup, state FROM streamcount.problems', 'hashtags|
 pass('P9: the one that is blocked is the one that is shown');
 sleep 0.05 while time < $begin + 10;
 is($node->safe_psql('postgres', 'SELECT ' . position('hashtags')), $stands, 'P9: it has stood still');
-$begin = time;
 $node->safe_psql('postgres', 'CREATE DATABASE unrelated');
+$node->safe_psql('postgres', 'CHECKPOINT');
+$begin = time;
 $node->safe_psql('postgres', 'DROP DATABASE unrelated');
-cmp_ok(time - $begin, '<', 5, 'P14: a worker that waits for a lock is in no way of other databases');
+cmp_ok(time - $begin, '<', 4, 'P14: a worker that waits for a lock is in no way of other databases');
 $locker->query_safe('COMMIT');
 $locker->quit;
 goes_on_exactly('hashtags', 'P9: the lock is gone');

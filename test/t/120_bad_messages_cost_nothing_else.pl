@@ -301,7 +301,7 @@ my @messages = map {
 		message(json(kind => '"b"', n => 3), kinds => 'b', numbers => '3'))
 } @bad;
 
-$node->wait_for_sql('SELECT count(*) FROM streamcount.progress WHERE state IN (\'idle\', \'running\')', 2 * @names);
+$node->wait_for_sql('SELECT count(*) FROM streamcount.progress WHERE state IN (\'idle\', \'running\') AND checked_at IS NOT NULL', 2 * @names);
 my $pids = worker_pids();
 my $begin = time;
 produce('events', 2, \@messages);
@@ -350,7 +350,7 @@ my @lines = map { (line('a #good line', 12, '#good'), $_) } (
 		"\0", "a\0b", "\xff", "\xc0\x80", "\xed\xa0\x80", "\xe2\x82", "\xe4"));
 $_->{verdicts}{lengths} //= $_->{all}, $_->{verdicts}{line_tags} //= $_->{all} foreach @lines;
 $node->wait_for_sql(q{SELECT count(*) FROM streamcount.progress
-	WHERE topic = 'lines' AND state IN ('idle', 'running')}, 2);
+	WHERE topic = 'lines' AND state IN ('idle', 'running') AND checked_at IS NOT NULL}, 2);
 $pids = worker_pids();
 produce('lines', 1, \@lines);
 check_rollup($_, 'lines', 1, \@lines) foreach qw(lengths line_tags);
@@ -415,7 +415,7 @@ foreach my $i (1 .. 20_000)
 $kafka->create_topic('orders', 4);
 query("SELECT streamcount.create_rollup('$_', \$\$ $careful{$_} \$\$)") foreach @careful;
 $node->wait_for_sql(q{SELECT count(*) FROM streamcount.progress
-	WHERE topic = 'orders' AND state IN ('idle', 'running')}, 4 * @careful);
+	WHERE topic = 'orders' AND state IN ('idle', 'running') AND checked_at IS NOT NULL}, 4 * @careful);
 $pids = worker_pids();
 
 # Nobody else takes transaction ids: those that are asked for here take one.

@@ -68,12 +68,12 @@ my @silent = (
 	[ 'back', 'back', 5, 'too large|nothing comes', 'K34: the batch before, again and again' ]);
 
 # One partition of it is halted, and another one stalled.
-$fake->create_topic('both', 2);
-$fake->append('both', $_, tweets(1 .. 5)) for 0, 1;
-$fake->fault('both', 0, 0, 'error 2');
-$fake->fault('both', 1, 0, 'empty');
-$node->create_tweets_stream(name => 'both');
-$node->create_hashtags_rollup(name => 'of_both', stream => 'both');
+$fake->create_topic('mixed', 2);
+$fake->append('mixed', $_, tweets(1 .. 5)) for 0, 1;
+$fake->fault('mixed', 0, 0, 'error 2');
+$fake->fault('mixed', 1, 0, 'empty');
+$node->create_tweets_stream(name => 'mixed');
+$node->create_hashtags_rollup(name => 'of_mixed', stream => 'mixed');
 
 # The usual one has read what there was, when what is new stops coming.
 $fake->create_topic('usual', 1);
@@ -116,9 +116,9 @@ for my $case (@silent)
 }
 
 $node->wait_for_sql(q{SELECT partition, state, reason <> '', hint ~ 'skip_to' FROM streamcount.problems
-	WHERE rollup = 'of_both'::regclass ORDER BY 1}, "0|halted|t|t\n1|stalled|t|t");
+	WHERE rollup = 'of_mixed'::regclass ORDER BY 1}, "0|halted|t|t\n1|stalled|t|t");
 pass('a partition that is stalled beside one that is halted is a problem of its own');
-$node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_both')});
+$node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_mixed')});
 
 # The others go on, and so do the faults, in silence.
 my $log = $node->log_size;
