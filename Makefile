@@ -74,7 +74,6 @@ OBJS = \
 	src/source_event.o \
 	src/source_fetch.o \
 	src/source_query.o \
-	src/source_thread.o \
 	src/source_verify.o \
 	src/spool.o \
 	src/sqlapi_mark.o \

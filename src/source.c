@@ -25,6 +25,21 @@
 /* How long a SELECT waits for librdkafka's threads to end. */
 #define STOP_TIMEOUT_S 1
 
+/*
+ * Threads inherit the signal mask.  A signal that one of them took would be
+ * lost for PostgreSQL, whose handlers only know the main thread.
+ */
+sigset_t
+sc_source_block_signals(void)
+{
+	sigset_t	all;
+	sigset_t	before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	return before;
+}
+
 static rd_kafka_t *
 start_client(rd_kafka_conf_t *conf, char *errstr, size_t size)
 {

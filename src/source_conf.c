@@ -375,7 +375,6 @@ sc_source_configure(const ScStream *stream, const char *client_id)
 	rd_kafka_conf_set_log_cb(conf, NULL);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_LOG | RD_KAFKA_EVENT_ERROR);
 	sc_source_name_causes(conf);
-	sc_source_hear_crashes(conf);
 
 	reason = fill(conf, stream->nproperties, stream->properties);
 	if (reason == NULL)

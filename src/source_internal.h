@@ -86,16 +86,13 @@ extern rd_kafka_conf_t *sc_source_configure(const ScStream *stream,
 											const char *client_id);
 extern int64 sc_source_conf_number(const rd_kafka_conf_t *conf, const char *name);
 
-/* Let its threads hear of their own crashes, and of nothing else. */
-extern void sc_source_hear_crashes(rd_kafka_conf_t *conf);
-
 /* Let the client say what is wrong with a broker's certificate. */
 extern void sc_source_name_causes(rd_kafka_conf_t *conf);
 
 /* NULL, or those words, where the log line is one that has them. */
 extern const char *sc_source_certificate_cause(const char *facility, const char *text);
 
-/* All but those of a crash, for threads inherit it; the mask that was before. */
+/* All of them; the mask that was before. */
 extern sigset_t sc_source_block_signals(void);
 /* Take what is in a pipe: only emptiness counts. */
 extern void sc_source_drain(int fd);

@@ -86,6 +86,10 @@ $node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('unresolved')});
 # Leaders change
 # ---------------------------------------------------------------------
 
+# A worker that begins while the only good name is away knows of no other.
+$node->append_conf('postgresql.conf', "streamcount.bootstrap_servers = '" . $cluster->bootstrap . "'\n");
+$node->reload;
+
 my $leader = $cluster->leader('tweets', 0);
 $cluster->node($leader)->kill9;
 my $other = $cluster->await_leader('tweets', 0, sub { $_[0] > 0 && $_[0] != $leader });
