@@ -275,7 +275,11 @@ await_topic(Worker *w)
 			return npartitions;
 		sc_arrivals_events(w->served, w->source);
 		show_trouble(w, answer, error);
-		pause_for(QUESTION_PAUSE_MS);
+		/* A question that is not answered has taken its time. */
+		if (answer == SC_TOPIC_NO_ANSWER)
+			sleep_at(w, QUESTION_PAUSE_MS);
+		else
+			pause_for(QUESTION_PAUSE_MS);
 	}
 }
 
