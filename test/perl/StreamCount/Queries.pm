@@ -386,8 +386,9 @@ sub finished
 		($_->{approx} ? "round(c$i\::numeric + 0.000000271828, 6)" : $_->{exact} ? "c$i\::text" : "c$i") . " AS c$i"
 	} @{ $q->{out} };
 	$i = 0;
-	# Fixed lengths have no bytes.
-	$q->{bytes} = join ' + ', 0, map { $i++; $_->{key} ? "plain.bytes(c$i)" : () } @{ $q->{out} };
+	# Fixed lengths have no bytes; what is shown twice is one key.
+	my %counted;
+	$q->{bytes} = join ' + ', 0, map { $i++; $_->{key} && !$counted{ $_->{expr} }++ ? "plain.bytes(c$i)" : () } @{ $q->{out} };
 	$q->{reads_list} = join ' ', sort keys %{ $q->{reads} };
 	return $q;
 }
