@@ -63,6 +63,8 @@ sub counts
 {
 	my ($self) = @_;
 
+	# Any of its bytes may be that of a newline.
+	local $/;
 	open my $file, '<:raw', $self->{counts}->filename or croak $!;
 	my $bytes = readline($file) // '';
 	return (unpack('q2', $bytes), 0, 0)[ 0, 1 ];
