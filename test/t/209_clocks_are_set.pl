@@ -74,8 +74,12 @@ foreach my $step ('-3h', '+0', '+3h', '-2y', '+2y', '+0')
 
 	note sprintf 'the clock is %.0f s off', $now - time;
 	becomes("SELECT ($position) > $from + 300", 't', "K30: the clock is set to $step: it goes on");
-	my $asked = $node->safe_psql('postgres', 'SELECT max(checked_at) FROM streamcount.progress');
-	becomes("SELECT max(checked_at) <> '$asked' FROM streamcount.progress", 't', 'K30: ... and looks for partitions, too');
+	# A client whose waits the step has upset is given up for a new one; how soon
+	# that one gets an answer is a matter of libfaketime's, which meddles with waits.
+	my ($asked, $started) = split /\|/, $node->safe_psql('postgres',
+		'SELECT max(checked_at), max(started_at) FROM streamcount.progress, streamcount.stat_workers');
+	becomes("SELECT max(checked_at) <> nullif('$asked', '')::timestamptz OR max(started_at) <> '$started'
+		FROM streamcount.progress, streamcount.stat_workers", 't', 'K30: ... and looks for partitions, or has a new worker do it');
 }
 set_clock('-1h');
 is($node->safe_psql('postgres', q{SELECT streamcount.wait('hashtags')}), 't', 'K30: wait() does not mind either');
@@ -106,7 +110,7 @@ is($node->safe_psql('postgres', q{SELECT string_agg("interval" || ' ' || n, ', '
 	'1970 1, 2014 2, 2199 1', 'K30: CreateTime: the producer\'s clock decides, however wrong');
 is($node->safe_psql('postgres', q{SELECT string_agg("interval" || ' ' || n, ', ') FROM appended}),
 	(1900 + (gmtime)[5]) . ' 4', 'K30: LogAppendTime: the broker\'s clock decides');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'K30: in the end, all is well');
+becomes('SELECT count(*) FROM streamcount.problems', '0', 'K30: in the end, all is well');
 
 $node->stop;
 done_testing();
