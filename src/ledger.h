@@ -57,6 +57,13 @@ extern void sc_ledger_commit(void);
 /* Halt one partition, or the whole rollup (partition -1). */
 extern void sc_ledger_halt(Oid rollup, int32 partition, const char *reason, const char *hint);
 
+/*
+ * Halt a whole rollup for what was read of its definition, unless somebody
+ * has meanwhile accepted another one by resume(): then it is to be read again.
+ */
+extern void sc_ledger_halt_as_read(Oid rollup, const char *fingerprint,
+								   const char *reason, const char *hint);
+
 /* A range that Kafka has no more: note it and go on behind. */
 extern void sc_ledger_lose(const ScTask *task, int32 partition, int64 end_offset);
 

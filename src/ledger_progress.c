@@ -187,6 +187,14 @@ sc_ledger_advance(const ScTask *task)
 		lost_the_fence(task, n);
 }
 
+static void
+write_progress(const char *sql, int nargs, Oid *argtypes, Datum *args, const char *nulls,
+			   int expected)
+{
+	if (SPI_execute_with_args(sql, nargs, argtypes, args, nulls, false, 0) != expected)
+		elog(ERROR, "could not write streamcount.rollup_progress");
+}
+
 void
 sc_ledger_begin_partition(const ScRollup *rollup, int32 partition, int64 offset,
 						  const char *cluster)
@@ -200,11 +208,10 @@ sc_ledger_begin_partition(const ScRollup *rollup, int32 partition, int64 offset,
 	args[2] = cluster ? CStringGetTextDatum(cluster) : (Datum) 0;
 	nulls[2] = cluster ? ' ' : 'n';
 	args[3] = Int64GetDatum(offset);
-	if (SPI_execute_with_args("INSERT INTO streamcount.rollup_progress"
-							  " (rollup, partition, cluster, start_offset, next_offset)"
-							  " VALUES ($1, $2, $3, $4, $4)",
-							  4, argtypes, args, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not write streamcount.rollup_progress");
+	write_progress("INSERT INTO streamcount.rollup_progress"
+				   " (rollup, partition, cluster, start_offset, next_offset)"
+				   " VALUES ($1, $2, $3, $4, $4)",
+				   4, argtypes, args, nulls, SPI_OK_INSERT);
 }
 
 void
@@ -213,29 +220,52 @@ sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster)
 	Oid			argtypes[] = {OIDOID, TEXTOID};
 	Datum		args[] = {ObjectIdGetDatum(rollup->relid), CStringGetTextDatum(cluster)};
 
-	if (SPI_execute_with_args("UPDATE streamcount.rollup_progress SET cluster = $2"
-							  " WHERE rollup OPERATOR(pg_catalog.=) $1"
-							  " AND partition OPERATOR(pg_catalog.>=) 0 AND cluster IS NULL",
-							  2, argtypes, args, NULL, false, 0) != SPI_OK_UPDATE)
-		elog(ERROR, "could not write streamcount.rollup_progress");
+	write_progress("UPDATE streamcount.rollup_progress SET cluster = $2"
+				   " WHERE rollup OPERATOR(pg_catalog.=) $1"
+				   " AND partition OPERATOR(pg_catalog.>=) 0 AND cluster IS NULL",
+				   2, argtypes, args, NULL, SPI_OK_UPDATE);
 }
 
-void
-sc_ledger_halt(Oid rollup, int32 partition, const char *reason, const char *hint)
+static void
+write_halt(Oid rollup, int32 partition, const char *reason, const char *hint)
 {
 	Oid			argtypes[] = {OIDOID, INT4OID, TEXTOID, TEXTOID};
 	Datum		args[] = {ObjectIdGetDatum(rollup), Int32GetDatum(partition), 0, 0};
 	char		nulls[] = "    ";
 
-	sc_ledger_start();
 	args[2] = CStringGetTextDatum(reason);
 	args[3] = hint ? CStringGetTextDatum(hint) : (Datum) 0;
 	nulls[3] = hint ? ' ' : 'n';
-	if (SPI_execute_with_args("UPDATE streamcount.rollup_progress SET state = 'halted',"
-							  " reason = $3, hint = $4, since = pg_catalog.now()"
+	write_progress("UPDATE streamcount.rollup_progress SET state = 'halted',"
+				   " reason = $3, hint = $4, since = pg_catalog.now()"
+				   " WHERE rollup OPERATOR(pg_catalog.=) $1"
+				   " AND partition OPERATOR(pg_catalog.=) $2",
+				   4, argtypes, args, nulls, SPI_OK_UPDATE);
+}
+
+void
+sc_ledger_halt(Oid rollup, int32 partition, const char *reason, const char *hint)
+{
+	sc_ledger_start();
+	write_halt(rollup, partition, reason, hint);
+	sc_ledger_commit();
+}
+
+/* The row is locked: resume() accepts a definition there first, and forgets halts after that. */
+void
+sc_ledger_halt_as_read(Oid rollup, const char *fingerprint, const char *reason, const char *hint)
+{
+	Oid			argtypes[] = {OIDOID, TEXTOID};
+	Datum		args[] = {ObjectIdGetDatum(rollup), 0};
+
+	sc_ledger_start();
+	args[1] = CStringGetTextDatum(fingerprint);
+	if (SPI_execute_with_args("SELECT FROM streamcount.rollup_catalog"
 							  " WHERE rollup OPERATOR(pg_catalog.=) $1"
-							  " AND partition OPERATOR(pg_catalog.=) $2",
-							  4, argtypes, args, nulls, false, 0) != SPI_OK_UPDATE)
-		elog(ERROR, "could not write streamcount.rollup_progress");
+							  " AND fingerprint OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+							  2, argtypes, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not lock a row of streamcount.rollup_catalog");
+	if (SPI_processed > 0)
+		write_halt(rollup, -1, reason, hint);
 	sc_ledger_commit();
 }

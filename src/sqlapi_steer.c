@@ -122,16 +122,17 @@ resume_one(const ScRollup *rollup, const char *fingerprint)
 	Oid			type = TEXTOID;
 	Datum		value = CStringGetTextDatum(fingerprint);
 
+	/* First, so that a worker cannot halt it for the old one behind our back. */
+	write_for(rollup,
+			  "UPDATE streamcount.rollup_catalog SET fingerprint = $2"
+			  " WHERE rollup OPERATOR(pg_catalog.=) $1"
+			  " AND fingerprint OPERATOR(pg_catalog.<>) $2", 1, &type, &value);
 	write_for(rollup,
 			  "UPDATE streamcount.rollup_progress SET state = NULL, reason = NULL, hint = NULL,"
 			  " since = NULL, rejected_in_row = 0,"
 			  " cluster = CASE WHEN reason OPERATOR(pg_catalog.~) '^the offsets are of Kafka cluster'"
 			  "  THEN NULL ELSE cluster END"
 			  " WHERE rollup OPERATOR(pg_catalog.=) $1 AND state IS NOT NULL", 0, NULL, NULL);
-	write_for(rollup,
-			  "UPDATE streamcount.rollup_catalog SET fingerprint = $2"
-			  " WHERE rollup OPERATOR(pg_catalog.=) $1"
-			  " AND fingerprint OPERATOR(pg_catalog.<>) $2", 1, &type, &value);
 }
 
 Datum
