@@ -178,9 +178,9 @@ go_back(ScSource *source, int n, const int32 *partitions, const int64 *offsets)
 static bool
 is_due(const ScPosition *position, bool asked_for)
 {
-	if (asked_for || position->look_back)
-		return asked_for && position->look_back;
-	return position->at_end && !position->leaderless &&
+	if (asked_for)
+		return position->look_back;
+	return !position->look_back && position->at_end && !position->leaderless &&
 		position->high_watermark <= position->next;
 }
 

@@ -185,18 +185,23 @@ pause_for(long ms)
 	}
 }
 
+static long
+recheck_interval(const Worker *w)
+{
+	if (w->locked)
+		return LOCKED_RECHECK_MS;
+	if (w->again)
+		return AGAIN_RECHECK_MS;
+	return w->served->restoring ? RESTORE_RECHECK_MS : RECHECK_MS;
+}
+
 /* Told of a commit, or a minute has passed: is the unit still what it was? */
 static void
 recheck(Worker *w, TimestampTz now)
 {
-	long		interval = w->served->restoring ? RESTORE_RECHECK_MS : RECHECK_MS;
 	bool		told = sc_stats_worker_told() || stale;
 
-	if (w->locked)
-		interval = LOCKED_RECHECK_MS;
-	else if (w->again)
-		interval = AGAIN_RECHECK_MS;
-	if (!told && !TimestampDifferenceExceeds(w->rechecked_at, now, interval))
+	if (!told && !TimestampDifferenceExceeds(w->rechecked_at, now, recheck_interval(w)))
 		return;
 	stale = false;
 	w->again = told;
@@ -396,13 +401,9 @@ flush_interval(const Worker *w)
 static long
 idle_time(const Worker *w, TimestampTz now)
 {
-	long		timeout = w->served->restoring ? RESTORE_RECHECK_MS : look_interval(w);
+	long		timeout = Min(look_interval(w), recheck_interval(w));
 	long		report_due = sc_report_due(now);
 
-	if (w->locked)
-		timeout = Min(timeout, LOCKED_RECHECK_MS);
-	if (w->again)
-		timeout = Min(timeout, AGAIN_RECHECK_MS);
 	if (sc_stall_looks(w->served))
 		timeout = Min(timeout, SC_STALL_LOOK_MS + 1);
 	if (report_due >= 0)
