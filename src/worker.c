@@ -33,10 +33,9 @@
 #include "report.h"
 #include "session.h"
 #include "stall.h"
-#include "starts.h"
 #include "stats.h"
-#include "unit.h"
 #include "worker.h"
+#include "worker_private.h"
 
 /* The catalog is read again at least this often, told or not. */
 #define RECHECK_MS 60000
@@ -46,22 +45,8 @@
 #define AGAIN_RECHECK_MS 1000
 /* A restore under way tells nobody when it has ended. */
 #define RESTORE_RECHECK_MS 1000
-/* One question to the brokers, which may be far away. */
-#define QUESTION_MS 1000
-/* Between questions that were not answered. */
-#define QUESTION_PAUSE_MS 300
 /* Files with keys and certificates may be mended, and nobody tells. */
 #define CLIENT_PAUSE_MS 5000
-/* So many times missing is missing. */
-#define MISSING 4
-/* So many in a row: the brokers are not there.  One can be lost on a busy day. */
-#define UNANSWERED 3
-/* But where messages came until now, answers may only have to stand in line. */
-#define IN_LINE_MS 15000
-/* A question that is never answered keeps all later ones waiting: a new worker asks anew. */
-#define MUTE_MS 45000
-/* While they are not there, they are asked this often. */
-#define AWAY_MS 1000
 /*
  * Behind, flushes take no more than this part of the time, but come at least
  * this often.  Nothing is known of the first one: it is taken for a long one.
@@ -69,27 +54,6 @@
 #define FLUSH_SHARE 20
 #define FLUSH_BEHIND_MS 10000
 #define FIRST_FLUSH_TAKES 100
-
-typedef struct Worker
-{
-	ScUnit		unit;
-	MemoryContext cx;			/* the process's life */
-	char	   *brokers;		/* streamcount.bootstrap_servers at the start */
-	int			fetch_mem;		/* streamcount.fetch_mem */
-	ScServed   *served;
-	ScSource   *source;			/* NULL: no task, nothing to read */
-	WaitEventSet *waits;
-	TimestampTz flushed_at;
-	int			flush_took;		/* milliseconds */
-	TimestampTz rechecked_at;
-	TimestampTz asked_at;		/* topic and watermarks */
-	bool		again;			/* it is to be looked at once more soon */
-	bool		locked;			/* the stream was, when it was last looked at */
-	int			missing;		/* answers that the topic does not exist */
-	int			unanswered;		/* such questions in a row */
-	TimestampTz answered_at;	/* when one was, last */
-	uint64		end_answered;	/* number of the last question of wait() */
-} Worker;
 
 /* Set by invalidation callbacks: the unit may be defined otherwise now. */
 static volatile bool stale = false;
@@ -131,7 +95,7 @@ server_changed(Datum arg, int cacheid, uint32 hashvalue)
  * --------------------------------------------------------------------- */
 
 static void
-finish(Worker *w)
+finish(ScWorker *w)
 {
 	if (OidIsValid(w->unit.rollup))
 		sc_stats_clear_apart(w->unit.stream, w->unit.rollup);
@@ -144,15 +108,15 @@ finish(Worker *w)
  * --------------------------------------------------------------------- */
 
 static void
-make_wait_set(Worker *w)
+make_wait_set(ScWorker *w)
 {
 	w->waits = sc_create_wait_event_set(w->cx, 3);
 	AddWaitEventToSet(w->waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(w->waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 }
 
-static void
-serve_interrupts(Worker *w)
+void
+sc_worker_serve_interrupts(ScWorker *w)
 {
 	CHECK_FOR_INTERRUPTS();
 	if (sc_session_reload() &&
@@ -160,33 +124,18 @@ serve_interrupts(Worker *w)
 		sc_unit_start_anew(DEBUG1, "a setting of the client was changed");
 }
 
-static void
-sleep_at(Worker *w, long timeout_ms)
+void
+sc_worker_sleep(ScWorker *w, long timeout_ms)
 {
 	WaitEvent	event;
 
 	WaitEventSetWait(w->waits, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	serve_interrupts(w);
-}
-
-/* The source's pipe, which tells of messages, is of no interest. */
-static void
-pause_for(long ms)
-{
-	TimestampTz end = TimestampTzPlusMilliseconds(sc_clock_now(), ms);
-
-	for (TimestampTz now = sc_clock_now(); now < end; now = sc_clock_now())
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, end) + 1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	sc_worker_serve_interrupts(w);
 }
 
 static long
-recheck_interval(const Worker *w)
+recheck_interval(const ScWorker *w)
 {
 	if (w->locked)
 		return LOCKED_RECHECK_MS;
@@ -196,8 +145,8 @@ recheck_interval(const Worker *w)
 }
 
 /* Told of a commit, or a minute has passed: is the unit still what it was? */
-static void
-recheck(Worker *w, TimestampTz now)
+void
+sc_worker_recheck(ScWorker *w, TimestampTz now)
 {
 	bool		told = sc_stats_worker_told() || stale;
 
@@ -216,138 +165,11 @@ recheck(Worker *w, TimestampTz now)
 }
 
 /* ---------------------------------------------------------------------
- * Questions to the brokers
- * --------------------------------------------------------------------- */
-
-static void
-show_trouble(Worker *w, ScTopicAnswer answer, const char *error)
-{
-	const char *topic = w->served->stream->topic;
-	char		reason[SC_REASON_LEN];
-
-	switch (answer)
-	{
-		case SC_TOPIC_MISSING:
-			/* A broker that has just started may not know its topics yet. */
-			if (++w->missing < MISSING)
-				break;
-			sc_starts_topic_was_missing();
-			snprintf(reason, sizeof(reason), "Kafka topic \"%s\" does not exist", topic);
-			sc_report_state(w->served, SC_STATE_STALLED, reason);
-			break;
-		case SC_TOPIC_DENIED:
-			sc_report_denied(w->served);
-			break;
-		default:
-			/* A broker that only is silent causes no event. */
-			if (w->unanswered >= UNANSWERED)
-				sc_report_state(w->served, SC_STATE_CONNECTING,
-								error ? error : "no broker answers");
-	}
-}
-
-static ScTopicAnswer
-ask_topic(Worker *w, int *npartitions, const char **error)
-{
-	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, QUESTION_MS, error);
-
-	if (answer != SC_TOPIC_NO_ANSWER)
-	{
-		w->unanswered = 0;
-		w->answered_at = sc_clock_now();
-	}
-	else if (TimestampDifferenceExceeds(w->served->arrived_at, sc_clock_now(), IN_LINE_MS))
-		w->unanswered++;
-	else if (TimestampDifferenceExceeds(w->answered_at, sc_clock_now(), MUTE_MS))
-		sc_unit_start_anew(LOG, "the brokers send messages, and no answers");
-	return answer;
-}
-
-/* Ask until the topic is there; how many partitions it has. */
-static int
-await_topic(Worker *w)
-{
-	for (;;)
-	{
-		const char *error = NULL;
-		int			npartitions = 0;
-		ScTopicAnswer answer;
-
-		serve_interrupts(w);
-		recheck(w, sc_clock_now());
-		answer = ask_topic(w, &npartitions, &error);
-		if (answer == SC_TOPIC_FOUND && npartitions > 0)
-			return npartitions;
-		sc_arrivals_events(w->served, w->source);
-		show_trouble(w, answer, error);
-		/* A question that is not answered has taken its time. */
-		if (answer == SC_TOPIC_NO_ANSWER)
-			sleep_at(w, QUESTION_PAUSE_MS);
-		else
-			pause_for(QUESTION_PAUSE_MS);
-	}
-}
-
-/* The ends as of now, for wait(). */
-static void
-answer_wait(Worker *w)
-{
-	uint64		request = sc_stats_end_request();
-
-	if (request == w->end_answered)
-		return;
-	if (w->served->npositions > 0 &&
-		!sc_arrivals_ask_ends(w->served, w->source, QUESTION_MS))
-		return;
-	w->end_answered = request;
-	sc_report_progress(w->served, w->end_answered);
-}
-
-/* Until the next look at topic and watermarks: sooner where something is amiss. */
-static long
-look_interval(const Worker *w)
-{
-	if (sc_report_in_trouble() || w->served->leaderless)
-		return AWAY_MS;
-	return w->unanswered > 0 ? QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
-}
-
-/* Are there new partitions, is the topic still there, how far is its end? */
-static void
-ask_around(Worker *w, TimestampTz now)
-{
-	const char *error = NULL;
-	int			npartitions = 0;
-	ScTopicAnswer answer;
-
-	if (!TimestampDifferenceExceeds(w->asked_at, now, look_interval(w)))
-		return;
-	w->asked_at = now;
-	answer = ask_topic(w, &npartitions, &error);
-	if (answer == SC_TOPIC_MISSING || answer == SC_TOPIC_DENIED)
-	{
-		show_trouble(w, answer, error);
-		sc_unit_start_anew(DEBUG1, "the topic is gone");
-	}
-	if (answer == SC_TOPIC_NO_ANSWER)
-	{
-		sc_stall_forgive(w->served);
-		show_trouble(w, answer, error);
-		return;
-	}
-	if (npartitions != w->served->topic_partitions)
-		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
-	if (sc_arrivals_ask_watermarks(w->served, w->source, QUESTION_MS))
-		sc_arrivals_look_back(w->served, w->source, false);
-	sc_report_progress(w->served, w->end_answered);
-}
-
-/* ---------------------------------------------------------------------
  * The loop
  * --------------------------------------------------------------------- */
 
 static void
-flush(Worker *w)
+flush(ScWorker *w)
 {
 	ListCell   *lc;
 
@@ -378,7 +200,7 @@ flush(Worker *w)
 
 /* A rollup that was served apart joins the others once it has caught up. */
 static bool
-may_join(const Worker *w)
+may_join(const ScWorker *w)
 {
 	if (!OidIsValid(w->unit.rollup) || !sc_stats_may_join(w->unit.stream))
 		return false;
@@ -390,7 +212,7 @@ may_join(const Worker *w)
 
 /* Caught up, as often as it is set; behind, fewer and larger ones take less time. */
 static int
-flush_interval(const Worker *w)
+flush_interval(const ScWorker *w)
 {
 	if (!sc_arrivals_behind(w->served))
 		return sc_flush_interval;
@@ -399,9 +221,9 @@ flush_interval(const Worker *w)
 
 /* How long nothing will be due. */
 static long
-idle_time(const Worker *w, TimestampTz now)
+idle_time(const ScWorker *w, TimestampTz now)
 {
-	long		timeout = Min(look_interval(w), recheck_interval(w));
+	long		timeout = Min(sc_worker_look_interval(w), recheck_interval(w));
 	long		report_due = sc_report_due(now);
 
 	if (sc_stall_looks(w->served))
@@ -409,7 +231,7 @@ idle_time(const Worker *w, TimestampTz now)
 	if (report_due >= 0)
 		timeout = Min(timeout, report_due);
 	if (sc_stats_end_request() != w->end_answered)
-		return QUESTION_PAUSE_MS;
+		return SC_QUESTION_PAUSE_MS;
 	if (sc_arrivals_pending(w->served))
 	{
 		TimestampTz due = TimestampTzPlusMilliseconds(w->flushed_at, flush_interval(w));
@@ -420,7 +242,7 @@ idle_time(const Worker *w, TimestampTz now)
 }
 
 static bool
-flush_due(const Worker *w, TimestampTz now)
+flush_due(const ScWorker *w, TimestampTz now)
 {
 	return sc_arrivals_pending(w->served) &&
 		(w->served->way->methods->full(w->served->way) ||
@@ -429,16 +251,16 @@ flush_due(const Worker *w, TimestampTz now)
 
 /* Once round: true when there may be more to take at once. */
 static bool
-turn(Worker *w)
+turn(ScWorker *w)
 {
 	TimestampTz now;
 	int			taken;
 	bool		drained,
 				lost;
 
-	serve_interrupts(w);
+	sc_worker_serve_interrupts(w);
 	now = sc_clock_now();
-	recheck(w, now);
+	sc_worker_recheck(w, now);
 	if (w->source == NULL)
 		return false;
 	/* In this order: taking drains the pipe that also tells of events. */
@@ -451,10 +273,10 @@ turn(Worker *w)
 	/* Nobody knows what comes back: the next worker compares what it finds. */
 	if (lost)
 		sc_unit_start_anew(DEBUG1, "all brokers were lost");
-	answer_wait(w);
+	sc_worker_answer_wait(w);
 	if (flush_due(w, now))
 		flush(w);
-	ask_around(w, now);
+	sc_worker_ask_around(w, now);
 	sc_stall_watch(w->served, now);
 	if (sc_report_due(now) == 0)
 		sc_report_progress(w->served, w->end_answered);
@@ -465,7 +287,7 @@ turn(Worker *w)
 
 /* Try until there is a client: it may lack a password, or a file. */
 static ScSource *
-await_client(Worker *w)
+await_client(ScWorker *w)
 {
 	const ScStream *stream = w->served->stream;
 	char		reason[SC_REASON_LEN];
@@ -478,30 +300,30 @@ await_client(Worker *w)
 		if (source != NULL)
 			return source;
 		sc_report_state(w->served, SC_STATE_CONNECTING, reason);
-		sleep_at(w, CLIENT_PAUSE_MS);
-		recheck(w, sc_clock_now());
+		sc_worker_sleep(w, CLIENT_PAUSE_MS);
+		sc_worker_recheck(w, sc_clock_now());
 	}
 }
 
 static void
-connect_source(Worker *w)
+connect_source(ScWorker *w)
 {
 	ScServed   *served = w->served;
 
 	w->source = await_client(w);
 	AddWaitEventToSet(w->waits, WL_SOCKET_READABLE, sc_source_fd(w->source), NULL, NULL);
 	w->answered_at = sc_clock_now();
-	served->topic_partitions = await_topic(w);
+	served->topic_partitions = sc_worker_await_topic(w);
 	sc_unit_resolve(served, w->source, served->topic_partitions);
 	sc_stall_load(served);
-	sc_arrivals_ask_watermarks(served, w->source, QUESTION_MS);
+	sc_arrivals_ask_watermarks(served, w->source, SC_QUESTION_MS);
 	sc_arrivals_assign(served, w->source);
 	w->asked_at = sc_clock_now();
 	sc_report_progress(served, w->end_answered);
 }
 
 static void
-run(Worker *w)
+run(ScWorker *w)
 {
 	make_wait_set(w);
 	stale = false;
@@ -520,13 +342,13 @@ run(Worker *w)
 		sc_stats_worker_state(w->served->restoring ? SC_STATE_RESTORING : SC_STATE_IDLE, "");
 	for (;;)
 		if (!turn(w))
-			sleep_at(w, idle_time(w, sc_clock_now()));
+			sc_worker_sleep(w, idle_time(w, sc_clock_now()));
 }
 
 void
 streamcount_worker_main(Datum arg)
 {
-	Worker		w = {0};
+	ScWorker		w = {0};
 
 	sc_session_never_exit();
 	sc_session_serve_signals();

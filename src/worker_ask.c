@@ -1,0 +1,171 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_ask.c
+ *		What a worker asks the brokers, and what it makes of no answer.
+ *
+ * Is the topic there, with how many partitions, and how far do they go?  A
+ * broker that is away, busy or starting answers late, wrongly or never: so
+ * one answer is not believed at once, and no answer is not waited for for
+ * ever.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/timestamp.h"
+
+#include "arrivals.h"
+#include "clock.h"
+#include "guc.h"
+#include "report.h"
+#include "stall.h"
+#include "starts.h"
+#include "stats.h"
+#include "worker_private.h"
+
+/* So many times missing is missing. */
+#define MISSING 4
+/* So many in a row: the brokers are not there.  One can be lost on a busy day. */
+#define UNANSWERED 3
+/* But where messages came until now, answers may only have to stand in line. */
+#define IN_LINE_MS 15000
+/* A question that is never answered keeps all later ones waiting: a new worker asks anew. */
+#define MUTE_MS 45000
+/* While they are not there, they are asked this often. */
+#define AWAY_MS 1000
+
+/* The source's pipe, which tells of messages, is of no interest. */
+static void
+pause_for(long ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(sc_clock_now(), ms);
+
+	for (TimestampTz now = sc_clock_now(); now < end; now = sc_clock_now())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 TimestampDifferenceMilliseconds(now, end) + 1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+show_trouble(ScWorker *w, ScTopicAnswer answer, const char *error)
+{
+	const char *topic = w->served->stream->topic;
+	char		reason[SC_REASON_LEN];
+
+	switch (answer)
+	{
+		case SC_TOPIC_MISSING:
+			/* A broker that has just started may not know its topics yet. */
+			if (++w->missing < MISSING)
+				break;
+			sc_starts_topic_was_missing();
+			snprintf(reason, sizeof(reason), "Kafka topic \"%s\" does not exist", topic);
+			sc_report_state(w->served, SC_STATE_STALLED, reason);
+			break;
+		case SC_TOPIC_DENIED:
+			sc_report_denied(w->served);
+			break;
+		default:
+			/* A broker that only is silent causes no event. */
+			if (w->unanswered >= UNANSWERED)
+				sc_report_state(w->served, SC_STATE_CONNECTING,
+								error ? error : "no broker answers");
+	}
+}
+
+static ScTopicAnswer
+ask_topic(ScWorker *w, int *npartitions, const char **error)
+{
+	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, SC_QUESTION_MS, error);
+
+	if (answer != SC_TOPIC_NO_ANSWER)
+	{
+		w->unanswered = 0;
+		w->answered_at = sc_clock_now();
+	}
+	else if (TimestampDifferenceExceeds(w->served->arrived_at, sc_clock_now(), IN_LINE_MS))
+		w->unanswered++;
+	else if (TimestampDifferenceExceeds(w->answered_at, sc_clock_now(), MUTE_MS))
+		sc_unit_start_anew(LOG, "the brokers send messages, and no answers");
+	return answer;
+}
+
+int
+sc_worker_await_topic(ScWorker *w)
+{
+	for (;;)
+	{
+		const char *error = NULL;
+		int			npartitions = 0;
+		ScTopicAnswer answer;
+
+		sc_worker_serve_interrupts(w);
+		sc_worker_recheck(w, sc_clock_now());
+		answer = ask_topic(w, &npartitions, &error);
+		if (answer == SC_TOPIC_FOUND && npartitions > 0)
+			return npartitions;
+		sc_arrivals_events(w->served, w->source);
+		show_trouble(w, answer, error);
+		/* A question that is not answered has taken its time. */
+		if (answer == SC_TOPIC_NO_ANSWER)
+			sc_worker_sleep(w, SC_QUESTION_PAUSE_MS);
+		else
+			pause_for(SC_QUESTION_PAUSE_MS);
+	}
+}
+
+void
+sc_worker_answer_wait(ScWorker *w)
+{
+	uint64		request = sc_stats_end_request();
+
+	if (request == w->end_answered)
+		return;
+	if (w->served->npositions > 0 &&
+		!sc_arrivals_ask_ends(w->served, w->source, SC_QUESTION_MS))
+		return;
+	w->end_answered = request;
+	sc_report_progress(w->served, w->end_answered);
+}
+
+long
+sc_worker_look_interval(const ScWorker *w)
+{
+	if (sc_report_in_trouble() || w->served->leaderless)
+		return AWAY_MS;
+	return w->unanswered > 0 ? SC_QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
+}
+
+void
+sc_worker_ask_around(ScWorker *w, TimestampTz now)
+{
+	const char *error = NULL;
+	int			npartitions = 0;
+	ScTopicAnswer answer;
+
+	if (!TimestampDifferenceExceeds(w->asked_at, now, sc_worker_look_interval(w)))
+		return;
+	w->asked_at = now;
+	answer = ask_topic(w, &npartitions, &error);
+	if (answer == SC_TOPIC_MISSING || answer == SC_TOPIC_DENIED)
+	{
+		show_trouble(w, answer, error);
+		sc_unit_start_anew(DEBUG1, "the topic is gone");
+	}
+	if (answer == SC_TOPIC_NO_ANSWER)
+	{
+		sc_stall_forgive(w->served);
+		show_trouble(w, answer, error);
+		return;
+	}
+	if (npartitions != w->served->topic_partitions)
+		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
+	if (sc_arrivals_ask_watermarks(w->served, w->source, SC_QUESTION_MS))
+		sc_arrivals_look_back(w->served, w->source, false);
+	sc_report_progress(w->served, w->end_answered);
+}

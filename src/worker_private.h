@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_private.h
+ *		What a worker's loop and its questions to the brokers share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef SC_WORKER_PRIVATE_H
+#define SC_WORKER_PRIVATE_H
+
+#include "storage/latch.h"
+
+#include "unit.h"
+
+/* One question to the brokers, which may be far away. */
+#define SC_QUESTION_MS 1000
+/* Between questions that were not answered. */
+#define SC_QUESTION_PAUSE_MS 300
+
+typedef struct ScWorker
+{
+	ScUnit		unit;
+	MemoryContext cx;			/* the process's life */
+	char	   *brokers;		/* streamcount.bootstrap_servers at the start */
+	int			fetch_mem;		/* streamcount.fetch_mem */
+	ScServed   *served;
+	ScSource   *source;			/* NULL: no task, nothing to read */
+	WaitEventSet *waits;
+	TimestampTz flushed_at;
+	int			flush_took;		/* milliseconds */
+	TimestampTz rechecked_at;
+	TimestampTz asked_at;		/* topic and watermarks */
+	bool		again;			/* it is to be looked at once more soon */
+	bool		locked;			/* the stream was, when it was last looked at */
+	int			missing;		/* answers that the topic does not exist */
+	int			unanswered;		/* such questions in a row */
+	TimestampTz answered_at;	/* when one was, last */
+	uint64		end_answered;	/* number of the last question of wait() */
+} ScWorker;
+
+/* The loop's; each may end the process. */
+extern void sc_worker_serve_interrupts(ScWorker *w);
+extern void sc_worker_sleep(ScWorker *w, long timeout_ms);
+extern void sc_worker_recheck(ScWorker *w, TimestampTz now);
+
+/* Ask until the topic is there; how many partitions it has. */
+extern int	sc_worker_await_topic(ScWorker *w);
+
+/* The ends as of now, for wait(). */
+extern void sc_worker_answer_wait(ScWorker *w);
+
+/* Are there new partitions, is the topic still there, how far is its end? */
+extern void sc_worker_ask_around(ScWorker *w, TimestampTz now);
+
+/* Until that is asked the next time: sooner where something is amiss. */
+extern long sc_worker_look_interval(const ScWorker *w);
+
+#endif							/* SC_WORKER_PRIVATE_H */
