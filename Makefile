@@ -167,7 +167,8 @@ PROGRAMS = \
 	test/kafka/follow \
 	test/kafka/kafka_tool \
 	test/kafka/mock_broker
-EXTRA_CLEAN = $(PROGRAMS) test/kafka/target src/decode_index_*.o \
+PRELOADED = test/kafka/stepped_waits.so
+EXTRA_CLEAN = $(PROGRAMS) $(PRELOADED) test/kafka/target src/decode_index_*.o \
 	streamcount_points.so src/*_points.o src/crash_point.o
 
 RDKAFKA_CFLAGS := $(shell pkg-config --cflags rdkafka 2>/dev/null)
@@ -214,11 +215,14 @@ endif
 
 test/bench/freshness: PROGRAM_CFLAGS = -I$(shell $(PG_CONFIG) --includedir)
 test/bench/freshness: PROGRAM_LIBS = -L$(shell $(PG_CONFIG) --libdir) -lpq
+test/kafka/kafka_tool: test/kafka/kafka_tool_topics.c test/kafka/kafka_tool_produce.c test/kafka/kafka_tool.h
 test/bench/generate: test/bench/mutate.c test/bench/mutate.h test/bench/tweet.c test/bench/tweet.h
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(PRELOADED)
 $(PROGRAMS): %: %.c
 	$(CC) -std=gnu99 -O2 -g -Wall -Wextra $(RDKAFKA_CFLAGS) $(PROGRAM_CFLAGS) -o $@ $(filter %.c,$^) \
 		$(RDKAFKA_LIBS) $(PROGRAM_LIBS) -lm
+$(PRELOADED): %.so: %.c
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -fPIC -shared -o $@ $< -lpthread
 
 prerequisites:
 	@test/bin/prerequisites test

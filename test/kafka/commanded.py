@@ -11,12 +11,12 @@ import sys
 import threading
 
 
-def serve(state, accept, obey):
+def serve(state, accept, obey, host="127.0.0.1", port=0):
     """accept(state, listener) for ever, in a thread; obey(state, command) with
     the condition state.changed held."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+    listener = socket.create_server((host, int(port)), backlog=50)
     threading.Thread(target=accept, args=(state, listener), daemon=True).start()
-    print(f"127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    print(f"{host}:{listener.getsockname()[1]}", flush=True)
     for line in sys.stdin:
         try:
             with state.changed:

@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
 """A wire between a client and a server, which can be made a bad one.
 
-usage: proxy.py
+usage: proxy.py [host [port]]
 
 Prints its address on the first line of stdout, then answers each line of
 stdin, a JSON object, by "ok", "ok VALUE" or "error: ...".  Ends with stdin,
@@ -24,6 +24,7 @@ so that it never outlives whoever started it.
 """
 
 import socket
+import sys
 import threading
 import time
 
@@ -177,4 +178,4 @@ def accept(wire, listener):
 
 
 if __name__ == "__main__":
-    commanded.serve(Wire(), accept, obey)
+    commanded.serve(Wire(), accept, obey, *sys.argv[1:])

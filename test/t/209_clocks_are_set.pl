@@ -19,6 +19,8 @@ use Time::HiRes qw(sleep time);
 plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
 my ($faketime) = glob '/usr/lib/*/faketime/libfaketimeMT.so.1';
 plan skip_all => 'libfaketime is not installed' unless $faketime;
+my $waits = "$FindBin::RealBin/../kafka/stepped_waits.so";
+plan skip_all => "$waits is not built" unless -f $waits;
 
 my $clock = PostgreSQL::Test::Utils::tempdir() . '/clock';
 
@@ -39,7 +41,7 @@ $node->init(
 	conf => "streamcount.metadata_interval = '1s'\nlog_statement = none\nfsync = off\n");
 set_clock('+0');
 {
-	local $ENV{LD_PRELOAD} = $faketime;
+	local $ENV{LD_PRELOAD} = "$faketime $waits";
 	local $ENV{FAKETIME_TIMESTAMP_FILE} = $clock;
 	local $ENV{FAKETIME_NO_CACHE} = 1;
 	# What a step leaves alone

@@ -29,18 +29,30 @@ use warnings;
 
 use parent 'StreamCount::Commanded';
 
+# new(host => '127.0.0.1', port => 0, name => undef): where it listens, and by
+# what name those who go through it are to look for it.
 sub new
 {
-	my ($class) = @_;
+	my ($class, %args) = @_;
 
-	return bless {}, $class;
+	return bless { host => '127.0.0.1', port => 0, %args }, $class;
 }
 
 sub start
 {
 	my ($self) = @_;
 
-	return $self->start_program('proxy.py');
+	$self->start_program('proxy.py', $self->{host}, $self->{port});
+	($self->{port}) = $self->{bootstrap} =~ /:(\d+)$/;
+	$self->{bootstrap} = "$self->{name}:$self->{port}" if defined $self->{name};
+	return $self;
+}
+
+sub port
+{
+	my ($self) = @_;
+
+	return $self->{port};
 }
 
 # The value for "bootstrap.servers" of those who are to go through it.
@@ -51,13 +63,17 @@ sub bootstrap
 	return $self->{bootstrap};
 }
 
-# Which port of the loopback address it leads to.
+# target($port): which port of the loopback address it leads to; target(): that port
 sub target
 {
 	my ($self, $port) = @_;
 
-	$self->tell_json(do => 'target', port => $port);
-	return;
+	if (defined $port)
+	{
+		$self->tell_json(do => 'target', port => $port);
+		$self->{target} = $port;
+	}
+	return $self->{target};
 }
 
 # wire(delay => 0.1, rate => 375_000, freeze => 1, refuse => 1); wire(): a good one
