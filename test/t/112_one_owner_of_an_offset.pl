@@ -2,6 +2,9 @@
 # without, whoever locks what the worker needs, whatever a database or a role
 # has set: nothing is counted twice, nothing is left out, and the worker goes on
 # by itself.
+#
+# STREAMCOUNT_SECOND_WORKERS: how often another one takes an offset (10).
+# STREAMCOUNT_LOCKED_SECONDS: for how long somebody locks a rollup's table (10).
 
 use strict;
 use warnings;
@@ -20,6 +23,7 @@ use Time::HiRes qw(sleep time);
 plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
 
 my $rate = 500;
+my $locked_s = $ENV{STREAMCOUNT_LOCKED_SECONDS} // 10;
 my $kafka = StreamCount::Kafka->new->start;
 $kafka->create_topic('tweets', 2);
 
@@ -155,7 +159,13 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.progress'
 	'0', 'P9: and is not blocked');
 $node->wait_for_sql('SELECT rollup, state FROM streamcount.problems', 'hashtags|blocked', timeout => 30);
 pass('P9: the one that is blocked is the one that is shown');
-sleep 0.05 while time < $begin + 10;
+sleep 0.05 while time < $begin + $locked_s;
+foreach my $pid (split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM streamcount.stat_workers WHERE pid IS NOT NULL'))
+{
+	my ($kb) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+)/m;
+
+	cmp_ok($kb / 1024, '<', 256, sprintf 'P9: a worker has grown to no more than %d MB meanwhile', $kb / 1024);
+}
 is($node->safe_psql('postgres', 'SELECT ' . position('hashtags')), $stands, 'P9: it has stood still');
 $node->safe_psql('postgres', 'CREATE DATABASE unrelated');
 $node->safe_psql('postgres', 'CHECKPOINT');

@@ -1,0 +1,196 @@
+# A fault that stays is told when it begins, and not again and again: no more
+# than ten lines of the server's log in an hour, with all settings as they are
+# by default.
+#
+# Each fault has a database of its own, whose stream and rollup are of its name.
+# STREAMCOUNT_OBSERVED: for how many seconds the lines are counted; 3600 is the
+# promise itself, less asks for no more than an hour may have.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+
+use PostgreSQL::Test::Utils;
+use StreamCount::Fake;
+use StreamCount::Mock;
+use StreamCount::Node;
+use StreamCount::Proxy;
+use StreamCount::SecuredKafka;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+foreach my $missing (StreamCount::Fake->missing, StreamCount::Mock::missing())
+{
+	plan skip_all => $missing if $missing;
+}
+
+my $observed_s = $ENV{STREAMCOUNT_OBSERVED} // 20;
+my $in_an_hour = 10;
+
+# ---------------------------------------------------------------------
+# The faults
+# ---------------------------------------------------------------------
+
+my $mock = StreamCount::Mock->new->start;
+my $fake = StreamCount::Fake->new->start;
+my $refusing = StreamCount::Proxy->new->start;
+$refusing->wire(refuse => 1);
+my $frozen = StreamCount::Proxy->new->start;
+$frozen->target($mock->bootstrap =~ /:(\d+)$/);
+$frozen->wire(freeze => 1);
+my ($secured, %secured_faults);
+unless (StreamCount::SecuredKafka::missing())
+{
+	$secured = StreamCount::SecuredKafka->new(users => { alice => 'secret' })->start;
+	$secured->create_topic('tweets', 1);
+	my $by_password = q("security.protocol" 'sasl_ssl', "sasl.mechanism" 'PLAIN', "ssl.ca.location" ')
+	  . $secured->ca->file('ca.pem') . q(');
+	%secured_faults = (
+		wrong_password => {
+			brokers => $secured->address('SASL'), options => $by_password,
+			mapping => q("sasl.username" 'alice', "sasl.password" 'wrong'), state => 'connecting'
+		},
+		denied => {
+			brokers => $secured->address('SASL'), options => $by_password,
+			mapping => q("sasl.username" 'alice', "sasl.password" 'secret'), state => 'stalled'
+		},
+		no_tls => { brokers => $secured->address('SASL'), options => q("security.protocol" 'plaintext'), state => 'connecting' });
+}
+
+my %faults = (
+	refused => { brokers => '127.0.0.1:1', state => 'connecting' },
+	unresolved => { brokers => 'no-such-host.invalid:9092', state => 'connecting' },
+	closed => { brokers => $refusing->bootstrap, state => 'connecting' },
+	frozen => { brokers => $frozen->bootstrap, state => 'connecting' },
+	no_topic => { brokers => $fake->bootstrap, state => 'stalled' },
+	silent => { served => 'empty', state => 'stalled' },
+	too_large => { served => 'large', state => 'stalled' },
+	corrupt => { served => 'error 2', state => 'halted' },
+	locked => {
+		counted => 1, state => 'blocked',
+		begin => q{BEGIN; LOCK TABLE of_locked_tags_data IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'locker'}
+	},
+	failing => {
+		counted => 1, state => '(down|starting|connecting|catching_up|running|idle)',
+		begin => q{CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON of_failing_tags_data EXECUTE FUNCTION fail('40001')}
+	},
+	broken => {
+		counted => 1, state => 'halted',
+		begin => q{CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON of_broken_tags_data EXECUTE FUNCTION fail('P0001')}
+	},
+	forbidden => {
+		counted => 1, state => 'halted',
+		begin => q{ALTER VIEW of_forbidden_tags OWNER TO keeper; ALTER VIEW of_forbidden_tags_query OWNER TO keeper;
+			ALTER TABLE of_forbidden_tags_data OWNER TO keeper}
+	},
+	%secured_faults);
+
+my $node = StreamCount::Node->new('steady');
+$node->init(
+	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\nautovacuum = off\nmax_prepared_transactions = 1\n"
+	  . "log_line_prefix = '%m [%p] '\nstreamcount.max_workers = 20\nmax_worker_processes = 40\n");
+$node->start;
+
+sub tweets
+{
+	return [ map { qq({"created_at": "2014-09-21T10:00:00Z", "text": "the #first and #tag$_"}) } @_ ];
+}
+
+sub serve
+{
+	my ($name) = @_;
+	my $fault = $faults{$name};
+
+	if ($fault->{served})
+	{
+		$fault->{brokers} = $fake->bootstrap;
+		$fake->create_topic($name, 1);
+		$fake->append($name, 0, [ map { { value => $_ } } @{ tweets(1 .. 10) } ]);
+		$fake->fault($name, 0, 5, $fault->{served});
+	}
+	elsif ($fault->{counted})
+	{
+		$fault->{brokers} = $mock->bootstrap;
+		$mock->create_topic($name, 1);
+		$mock->produce_values($name, tweets(1 .. 10));
+	}
+	return;
+}
+
+sub create
+{
+	my ($name) = @_;
+	my $fault = $faults{$name};
+	my $topic = $fault->{mapping} || $name eq 'no_tls' ? 'tweets' : $name;
+	my $options = join ', ', qq("bootstrap.servers" '$fault->{brokers}'), $fault->{options} // ();
+
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->safe_psql($name, qq{
+		CREATE EXTENSION streamcount;
+		CREATE SERVER s FOREIGN DATA WRAPPER streamcount OPTIONS ($options);
+		CREATE USER MAPPING FOR CURRENT_USER SERVER s } . ($fault->{mapping} ? "OPTIONS ($fault->{mapping})" : '') . qq{;
+		CREATE FOREIGN TABLE of_$name (text text, created_at timestamptz) SERVER s OPTIONS (topic '$topic');
+		CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+			\$\$ BEGIN RAISE EXCEPTION USING ERRCODE = TG_ARGV[0], MESSAGE = 'of_$name: not today'; END \$\$});
+	$node->create_hashtags_rollup(name => "of_${name}_tags", stream => "of_$name", dbname => $name);
+	return;
+}
+
+sub begin
+{
+	my ($name) = @_;
+
+	return unless $faults{$name}{counted};
+	$node->wait_for_sql('SELECT sum(next_offset) FROM streamcount.progress', '10', dbname => $name);
+	$node->safe_psql($name, $faults{$name}{begin});
+	$mock->produce_values($name, tweets(11 .. 20));
+	return;
+}
+
+my $log = $node->log_size;
+$node->safe_psql('postgres', 'CREATE ROLE keeper');
+serve($_) foreach sort keys %faults;
+create($_) foreach sort keys %faults;
+begin($_) foreach sort keys %faults;
+foreach my $name (sort keys %faults)
+{
+	my $seen = $node->wait_for_sql(q{SELECT state || ': ' || coalesce(reason, '') FROM streamcount.rollups},
+		qr/^$faults{$name}{state}: /, dbname => $name);
+	pass("$name: $seen");
+}
+
+# ---------------------------------------------------------------------
+# What is told of them
+# ---------------------------------------------------------------------
+
+my $until = time + $observed_s;
+sleep 0.2 while time < $until;
+my $names = join '|', sort keys %faults;
+my (%lines, %said, %of);
+foreach my $line (split /\n/, slurp_file($node->logfile, $log))
+{
+	my ($pid) = $line =~ /\[(\d+)\]/;
+
+	# What does not name its fault belongs to the worker's entry before, or tells how that worker ended.
+	$of{$pid} = $1 if $line =~ /\bof_($names)(?=_tags|\b)/;
+	my $name = $line =~ /\(PID (\d+)\)/ ? $of{$1} : $of{$pid};
+	$lines{ $name // 'no fault' }++;
+	$said{ $name // 'no fault' } .= "$line\n";
+}
+foreach my $name (sort keys %faults)
+{
+	my $state = $node->safe_psql($name, q{SELECT state || ': ' || coalesce(reason, '') FROM streamcount.rollups});
+
+	like($state, qr/^$faults{$name}{state}: /, "$name: it is still so");
+	cmp_ok($lines{$name} // 0, '>', 0, "P39: $name: it is told");
+	cmp_ok($lines{$name} // 0, '<=', $in_an_hour, 'P39: ... and not again and again') or diag $said{$name};
+}
+is($said{'no fault'}, undef, 'nor is there anything else to be told');
+diag sprintf 'lines of the log in %d s: %s', $observed_s, join ', ', map { "$_ " . ($lines{$_} // 0) } sort keys %faults;
+
+$node->safe_psql('locked', q{COMMIT PREPARED 'locker'});
+$node->stop('fast');
+$_->stop foreach $mock, $fake, $refusing, $frozen, $secured // ();
+done_testing();
