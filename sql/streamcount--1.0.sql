@@ -509,7 +509,7 @@ CREATE VIEW streamcount.problems AS
 				WHEN r.state OPERATOR(pg_catalog.=) 'blocked' THEN 'The view pg_locks shows who holds the lock.'
 				WHEN r.state OPERATOR(pg_catalog.=) 'restoring'
 					THEN 'Where no restore is under way any more, its dump was not whole: drop and create the rollup.'
-				ELSE 'Look at the brokers.' END) AS hint,
+				ELSE 'Look at the brokers, and at the options of the server and of the user mapping.' END) AS hint,
 		CASE WHEN r.state OPERATOR(pg_catalog.=) 'halted'
 				OR (r.state OPERATOR(pg_catalog.=) 'down'
 					AND r.reason OPERATOR(pg_catalog.~) '^its worker crashed')
