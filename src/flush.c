@@ -76,6 +76,21 @@ set_lock_timeout(const char *value)
 	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/* Leave the transaction that has failed: what it failed by, in the context. */
+static ErrorData *
+leave_transaction(MemoryContext cx)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cx);
+	edata = CopyErrorData();
+	FlushErrorState();
+	/* Left armed, it would cancel whatever is done when it goes off. */
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	AbortOutOfAnyTransaction();
+	return edata;
+}
+
 /* One try.  NULL: written.  Else what it failed by, in the unit's context. */
 static ErrorData *
 try_flush(ScFlush *flush, MemoryContext cx, bool *current)
@@ -89,12 +104,7 @@ try_flush(ScFlush *flush, MemoryContext cx, bool *current)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(cx);
-		edata = CopyErrorData();
-		FlushErrorState();
-		/* Left armed, it would cancel whatever is done when it goes off. */
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		AbortOutOfAnyTransaction();
+		edata = leave_transaction(cx);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -165,10 +175,10 @@ wait_for_lock(const ScServed *served, const ScTask *task, bool *waits)
  * Find the messages that the query fails on, so that the next try leaves them
  * out.  There may be none: what a query joins, or calls, can have changed
  * meanwhile.  Where the search itself fails, it has met something else than a
- * message's fault: returns what.
+ * message's fault, or taken longer than a merge may: returns what.
  */
 static ErrorData *
-search(ScServed *served, ScTask *task)
+search(ScServed *served, ScTask *task, int timeout_ms)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ErrorData  *volatile edata = NULL;
@@ -176,15 +186,15 @@ search(ScServed *served, ScTask *task)
 	PG_TRY();
 	{
 		sc_ledger_start();
+		if (timeout_ms > 0)
+			enable_timeout_after(STATEMENT_TIMEOUT, timeout_ms);
 		served->way->methods->blame(served->way, task);
+		disable_timeout(STATEMENT_TIMEOUT, false);
 		sc_ledger_commit();
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(served->cx);
-		edata = CopyErrorData();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
+		edata = leave_transaction(served->cx);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
@@ -201,7 +211,7 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 	{
 		ErrorData  *met = NULL;
 
-		if (task->careful_tries++ < CAREFUL_TRIES && (met = search(served, task)) == NULL)
+		if (task->careful_tries++ < CAREFUL_TRIES && (met = search(served, task, flush->merge_timeout)) == NULL)
 			return;
 		edata = met ? met : edata;
 		what = remedy_for(edata, false);
