@@ -35,7 +35,10 @@
 	" SET reject_bytes = reject_bytes OPERATOR(pg_catalog.+) $3" \
 	" WHERE rollup OPERATOR(pg_catalog.=) $1 AND partition OPERATOR(pg_catalog.=) $2"
 
-static const char *const kind_names[] = {"rejected", "skipped", "lost"};
+static const char *const kind_names[] = {
+	[SC_LEFT_OUT_REJECTED] = "rejected",
+	[SC_LEFT_OUT_LOST] = "lost"
+};
 
 static SPIPlanPtr plan = NULL;
 

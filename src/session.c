@@ -21,10 +21,6 @@
 #include "session.h"
 
 /*
- * Not the default handler of background workers: it raises its error from
- * within the handler, whatever the process is at.
- */
-/*
  * exit() would run what libraries have left for it, as OpenSSL its cleanup,
  * while librdkafka's threads are using them.  PostgreSQL's own is done by now.
  */
@@ -40,6 +36,10 @@ sc_session_never_exit(void)
 	on_proc_exit(leave_at_once, (Datum) 0);
 }
 
+/*
+ * Not the default handler of background workers: it raises its error from
+ * within the handler, whatever the process is at.
+ */
 void
 sc_session_serve_signals(void)
 {

@@ -3,11 +3,11 @@
  * source.c
  *		A Kafka client, from its start to its end.
  *
- * librdkafka brings threads of its own.  None of them ever runs code of
- * PostgreSQL: they have every signal blocked, call nothing back, and all
- * that they have to say waits in two queues, which the process that opened
- * the source reads.  A byte in a pipe tells it that one of them is no longer
- * empty.
+ * librdkafka brings threads of its own.  None of them ever touches anything of
+ * PostgreSQL's: they have every signal blocked, call nothing back but what
+ * source_verify.c has for them, and all that they have to say waits in two
+ * queues, which the process that opened the source reads.  A byte in a pipe
+ * tells it that one of them is no longer empty.
  *
  *-------------------------------------------------------------------------
  */

@@ -4,9 +4,10 @@
  *		Kafka, seen from the rest of streamcount.
  *
  * Every call returns at once unless it takes a timeout; while such a one
- * waits, it serves interrupts.  No call raises any other ERROR except where
- * it says so; what librdkafka has to say arrives by
- * sc_source_event().
+ * waits, it serves interrupts.  Two cannot, as it is librdkafka that waits:
+ * sc_source_seek(), for 200 ms, and sc_source_close(), for a second.  No call
+ * raises any other ERROR except where it says so; what librdkafka has to say
+ * arrives by sc_source_event().
  *
  *-------------------------------------------------------------------------
  */

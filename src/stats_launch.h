@@ -27,13 +27,13 @@ typedef enum ScLife
 } ScLife;
 
 /* How a worker ended */
-typedef enum ScEnd
+typedef enum ScWorkerEnd
 {
 	SC_END_FAILURE,
 	SC_END_RESTART,				/* it wants to begin anew */
 	SC_END_FINISHED,			/* nothing was left for it to serve */
 	SC_END_ASKED				/* we ended it */
-} ScEnd;
+} ScWorkerEnd;
 
 typedef enum ScProbeResult
 {
@@ -65,7 +65,7 @@ typedef struct ScDeaths
 typedef struct ScPlace
 {
 	ScLife		life;
-	ScEnd		end;
+	ScWorkerEnd end;
 	bool		wanted;
 	bool		withdrawn;
 	ScUnitInfo	info;

@@ -25,7 +25,7 @@
 typedef struct ScSlot
 {
 	ScLife		life;
-	ScEnd		end;
+	ScWorkerEnd end;
 	bool		wanted;
 	bool		apart;			/* the rollup is served here and nowhere else */
 	uint64		ticket;			/* of the last start; a worker with another is late */

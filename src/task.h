@@ -37,7 +37,6 @@ typedef struct ScPart
 typedef enum ScLeftOutKind
 {
 	SC_LEFT_OUT_REJECTED,
-	SC_LEFT_OUT_SKIPPED,
 	SC_LEFT_OUT_LOST
 } ScLeftOutKind;
 

@@ -87,8 +87,8 @@ extern ScServed *sc_unit_load(const ScUnit *unit, MemoryContext cx);
 extern bool sc_unit_changed(const ScServed *served, bool *locked);
 
 /*
- * Make numbers of all starts and commit them; set the positions.  Broker
- * questions wait up to timeout_ms each: not in a transaction.
+ * Make numbers of all starts and commit them; set the positions.  Brokers are
+ * asked and waited for: not in a transaction.
  */
 extern void sc_unit_resolve(ScServed *served, ScSource *source, int npartitions);
 
