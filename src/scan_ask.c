@@ -89,7 +89,7 @@ ask_partitions(ScScan *scan)
 	{
 		const char *error = NULL;
 
-		switch (sc_source_partitions(scan->source, &scan->npartitions, QUESTION_MS, &error))
+		switch (sc_source_partitions(scan->source, &scan->npartitions, QUESTION_MS, QUESTION_MS, &error))
 		{
 			case SC_TOPIC_FOUND:
 				return;

@@ -110,8 +110,12 @@ typedef enum ScTopicAnswer
 	SC_TOPIC_NO_ANSWER
 } ScTopicAnswer;
 
+/*
+ * After timeout_ms the question goes on until it has lasted for last_ms: where
+ * it is asked again meanwhile, or soon after, its answer is taken.
+ */
 extern ScTopicAnswer sc_source_partitions(ScSource *source, int *npartitions,
-										  int timeout_ms, const char **error);
+										  int timeout_ms, int last_ms, const char **error);
 
 /* By the last such answer: a broker can be asked about it, and read from. */
 extern bool sc_source_is_led(ScSource *source, int32 partition);

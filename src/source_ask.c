@@ -27,6 +27,8 @@
 
 /* So long a question may keep the process from messages that have arrived. */
 #define MESSAGES_WAIT_MS 200
+/* Older answers are of another time. */
+#define AS_GOOD_MS 5000
 
 static void
 tell(int fd)
@@ -53,6 +55,7 @@ ask(void *arg)
 			q->cluster_id = rd_kafka_clusterid(q->rk, q->timeout_ms);
 			break;
 	}
+	q->done_at = sc_clock_now();
 	__atomic_store_n(&q->done, true, __ATOMIC_RELEASE);
 	tell(q->answered);
 	tell(q->arrived);
@@ -63,6 +66,15 @@ static bool
 is_done(const ScQuestion *q)
 {
 	return __atomic_load_n(&q->done, __ATOMIC_ACQUIRE);
+}
+
+/* Is the answer to an older question, which is done, as good as one to this? */
+static bool
+is_as_good(const ScQuestion *older, const ScQuestion *q)
+{
+	return older->kind == q->kind && q->kind != SC_ASK_OFFSETS &&
+		older->err == RD_KAFKA_RESP_ERR_NO_ERROR &&
+		!TimestampDifferenceExceeds(older->done_at, sc_clock_now(), AS_GOOD_MS);
 }
 
 static void
@@ -163,20 +175,17 @@ sc_source_question(ScSource *source, ScQuestionKind kind, int timeout_ms)
 }
 
 ScQuestion *
-sc_source_ask(ScSource *source, ScQuestion *q)
+sc_source_ask(ScSource *source, ScQuestion *q, int timeout_ms)
 {
 	sigset_t	before;
 	bool		started;
 
 	if (source->question != NULL)
 	{
-		/* The answer to an older question of the kind is as good. */
-		bool		same = source->question->kind == q->kind && q->kind != SC_ASK_OFFSETS;
-
 		/* Looked at once: it may be done a moment later. */
-		bool		done = await(source, q->timeout_ms);
+		bool		done = await(source, timeout_ms);
 
-		if (!done || same)
+		if (!done || is_as_good(source->question, q))
 		{
 			forget(q);
 			return done ? take(source) : NULL;
@@ -192,7 +201,7 @@ sc_source_ask(ScSource *source, ScQuestion *q)
 		return NULL;
 	}
 	source->question = q;
-	return await(source, q->timeout_ms) ? take(source) : NULL;
+	return await(source, timeout_ms) ? take(source) : NULL;
 }
 
 void

@@ -8,6 +8,8 @@
 #ifndef SC_SOURCE_INTERNAL_H
 #define SC_SOURCE_INTERNAL_H
 
+#include "datatype/timestamp.h"
+
 #include "source.h"
 
 #include <pthread.h>
@@ -40,6 +42,7 @@ typedef struct ScQuestion
 	int			arrived;
 	int			timeout_ms;
 	bool		done;
+	TimestampTz done_at;		/* by clock.h */
 
 	rd_kafka_resp_err_t err;
 	rd_kafka_topic_partition_list_t *list;	/* asked, and answered in place */
@@ -98,12 +101,13 @@ extern sigset_t sc_source_block_signals(void);
 extern void sc_source_drain(int fd);
 
 /*
- * Ask, and wait for at most timeout_ms.  NULL: there is no answer so far, or
+ * Ask, and wait for at most timeout_ms; the question itself may last longer,
+ * for whoever asks next.  NULL: there is no answer so far, or
  * messages have arrived, which are not to wait for one.  Takes the question;
  * the answer is to be given back.  Serves interrupts.
  */
 extern ScQuestion *sc_source_question(ScSource *source, ScQuestionKind kind, int timeout_ms);
-extern ScQuestion *sc_source_ask(ScSource *source, ScQuestion *q);
+extern ScQuestion *sc_source_ask(ScSource *source, ScQuestion *q, int timeout_ms);
 extern void sc_source_answered(ScQuestion *q);
 
 /* Does the error say that the topic, or the partition, is not there? */

@@ -56,9 +56,10 @@ static const char *const NO_ANSWER = "no broker has answered";
 
 ScTopicAnswer
 sc_source_partitions(ScSource *source, int *npartitions, int timeout_ms,
-					 const char **error)
+					 int last_ms, const char **error)
 {
-	ScQuestion *q = sc_source_ask(source, sc_source_question(source, SC_ASK_METADATA, timeout_ms));
+	ScQuestion *q = sc_source_ask(source, sc_source_question(source, SC_ASK_METADATA, last_ms),
+								  timeout_ms);
 	ScTopicAnswer answer = SC_TOPIC_NO_ANSWER;
 
 	if (q == NULL || q->err != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -98,7 +99,7 @@ ask_offsets(ScSource *source, int n, const int32 *partitions, int64 timestamp_ms
 	for (int i = 0; i < n; i++)
 		rd_kafka_topic_partition_list_add(q->list, topic, partitions[i])->offset =
 			timestamp_ms;
-	q = sc_source_ask(source, q);
+	q = sc_source_ask(source, q, timeout_ms);
 	if (q == NULL)
 		return fail(source, error, NO_ANSWER);
 	err = q->err;
@@ -170,7 +171,8 @@ sc_source_cluster_id(ScSource *source, int timeout_ms)
 {
 	if (source->cluster_id == NULL)
 	{
-		ScQuestion *q = sc_source_ask(source, sc_source_question(source, SC_ASK_CLUSTER, timeout_ms));
+		ScQuestion *q = sc_source_ask(source, sc_source_question(source, SC_ASK_CLUSTER, timeout_ms),
+									  timeout_ms);
 
 		if (q != NULL && q->cluster_id != NULL)
 			source->cluster_id = MemoryContextStrdup(source->cx, q->cluster_id);

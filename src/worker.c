@@ -312,7 +312,6 @@ connect_source(ScWorker *w)
 
 	w->source = await_client(w);
 	AddWaitEventToSet(w->waits, WL_SOCKET_READABLE, sc_source_fd(w->source), NULL, NULL);
-	w->answered_at = sc_clock_now();
 	served->topic_partitions = sc_worker_await_topic(w);
 	sc_unit_resolve(served, w->source, served->topic_partitions);
 	sc_stall_load(served);

@@ -29,7 +29,7 @@
 #define MISSING 4
 /* So many in a row: the brokers are not there.  One can be lost on a busy day. */
 #define UNANSWERED 3
-/* But where messages came until now, answers may only have to stand in line. */
+/* But where messages came until now, answers may only have to stand in line, so long. */
 #define IN_LINE_MS 15000
 /* A question that is never answered keeps all later ones waiting: a new worker asks anew. */
 #define MUTE_MS 45000
@@ -81,16 +81,20 @@ show_trouble(ScWorker *w, ScTopicAnswer answer, const char *error)
 static ScTopicAnswer
 ask_topic(ScWorker *w, int *npartitions, const char **error)
 {
-	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, SC_QUESTION_MS, error);
+	ScTopicAnswer answer = sc_source_partitions(w->source, npartitions, SC_QUESTION_MS,
+												w->mute_since != 0 ? IN_LINE_MS : SC_QUESTION_MS, error);
+	TimestampTz now = sc_clock_now();
+	bool		in_line = !TimestampDifferenceExceeds(w->served->arrived_at, now, IN_LINE_MS);
 
 	if (answer != SC_TOPIC_NO_ANSWER)
-	{
 		w->unanswered = 0;
-		w->answered_at = sc_clock_now();
-	}
-	else if (TimestampDifferenceExceeds(w->served->arrived_at, sc_clock_now(), IN_LINE_MS))
+	else if (!in_line)
 		w->unanswered++;
-	else if (TimestampDifferenceExceeds(w->answered_at, sc_clock_now(), MUTE_MS))
+	if (answer != SC_TOPIC_NO_ANSWER || !in_line)
+		w->mute_since = 0;
+	else if (w->mute_since == 0)
+		w->mute_since = now;
+	else if (TimestampDifferenceExceeds(w->mute_since, now, MUTE_MS))
 		sc_unit_start_anew(LOG, "the brokers send messages, and no answers");
 	return answer;
 }
@@ -124,7 +128,8 @@ sc_worker_answer_wait(ScWorker *w)
 {
 	uint64		request = sc_stats_end_request();
 
-	if (request == w->end_answered)
+	/* Nor is there room for another question while one stands in line. */
+	if (request == w->end_answered || w->mute_since != 0)
 		return;
 	if (w->served->npositions > 0 &&
 		!sc_arrivals_ask_ends(w->served, w->source, SC_QUESTION_MS))
@@ -136,7 +141,7 @@ sc_worker_answer_wait(ScWorker *w)
 long
 sc_worker_look_interval(const ScWorker *w)
 {
-	if (sc_report_in_trouble() || w->served->leaderless)
+	if (sc_report_in_trouble() || w->served->leaderless || w->mute_since != 0)
 		return AWAY_MS;
 	return w->unanswered > 0 ? SC_QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
 }

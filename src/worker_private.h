@@ -34,7 +34,7 @@ typedef struct ScWorker
 	bool		locked;			/* the stream was, when it was last looked at */
 	int			missing;		/* answers that the topic does not exist */
 	int			unanswered;		/* such questions in a row */
-	TimestampTz answered_at;	/* when one was, last */
+	TimestampTz mute_since;		/* messages come, and no answers; 0 */
 	uint64		end_answered;	/* number of the last question of wait() */
 } ScWorker;
 

@@ -19,6 +19,9 @@ so that it never outlives whoever started it.
       misbehave in so many responses (without "times": in all) to fetches
       that reach the batch with this offset
   {"do": "heal", "topic": T}          its faults are over
+  {"do": "slow", "topic": T, "seconds": S}
+      each fetch gives no more than one batch of it, after so long, and what is
+      asked on the same connection has to wait for that
   {"do": "deaf", "is": true}          connections are accepted, and nothing is
       answered; until it is not
   {"do": "count", "what": WHAT}       how often: a fault by its kind, a request
@@ -157,6 +160,7 @@ class Log:
     def __init__(self):
         self.changed = threading.Condition()
         self.topics = {}
+        self.slow = {}
         self.deaf = False
         self.counts = {}
 
@@ -350,12 +354,17 @@ class Connection:
         topics = request.array(lambda: (request.string(), request.array(lambda: request.take("iqi"))))
         until = time.monotonic() + wait_ms / 1000
         with self.log.changed:
+            slow = max([0] + [self.log.slow.get(name, 0) for name, _ in topics])
             while True:
-                answer, some = self.fetch_now(topics, most)
+                answer, some = self.fetch_now(topics, 0 if slow else most)
                 left = until - time.monotonic()
+                if some and slow:
+                    break
                 if some or left <= 0:
                     return answer
                 self.log.changed.wait(left)
+        time.sleep(slow)
+        return answer
 
     def fetch_now(self, topics, most):
         """The answer, and whether there is more in it than ends."""
@@ -395,6 +404,8 @@ def obey(log, command):
     elif what == "heal":
         for partition in log.topics[command["topic"]]:
             partition.faults = []
+    elif what == "slow":
+        log.slow[command["topic"]] = command["seconds"]
     elif what == "deaf":
         log.deaf = command["is"]
     elif what == "count":

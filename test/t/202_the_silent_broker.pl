@@ -86,6 +86,20 @@ $fake->fault('usual', 0, 5, 'empty');
 $fake->append('usual', 0, tweets(6 .. 10));
 my $silent_since = time;
 
+# And one whose answers about the topic come behind messages, which take their time
+my $slow = StreamCount::Fake->new->start;
+$slow->create_topic('in_line', 1);
+$slow->slow('in_line', 8);
+$slow->append('in_line', 0, tweets($_)) for 1 .. 60;
+$usual->safe_psql('postgres', qq{
+	CREATE SERVER slow FOREIGN DATA WRAPPER streamcount OPTIONS ("bootstrap.servers" '@{[ $slow->bootstrap ]}');
+	CREATE FOREIGN TABLE in_line (text text, created_at timestamptz) SERVER slow OPTIONS (topic 'in_line')});
+$usual->create_hashtags_rollup(name => 'of_in_line', stream => 'in_line');
+$usual->wait_for_sql(q{SELECT next_offset > 0 FROM streamcount.progress WHERE rollup = 'of_in_line'::regclass}, 't');
+my $in_line_since = time;
+my $in_line_worker = q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'in_line'::regclass};
+my $in_line_pid = $usual->safe_psql('postgres', $in_line_worker);
+
 my $begin = time;
 for my $case (@silent)
 {
@@ -173,7 +187,14 @@ cmp_ok($seen_at - $silent_since, '<=', $seen_within_s,
 $fake->heal('usual');
 $usual->wait_for_offsets('of_usual', '10');
 is($usual->differences($fake, 'usual', name => 'of_usual'), '', 'K20: ... and when the fault is over all is counted, exactly');
+
+# Two questions are due by then, and each is answered only behind a message.
+sleep 0.2 while time < $in_line_since + 65;
+is($usual->safe_psql('postgres', $in_line_worker), $in_line_pid, 'K29: ... and answers that come late, behind messages, end no worker');
+is($usual->log_count(qr/starts anew|in_line/), 0, 'K29: ... and are not worth a line in the log');
+cmp_ok($slow->count('fetch'), '<', 30, 'K29: ... however slowly they come: ' . $slow->count('fetch') . ' in ' . int(time - $in_line_since) . ' s');
 $usual->stop('fast');
+$slow->stop;
 
 # ---------------------------------------------------------------------
 # Not only one partition

@@ -94,6 +94,15 @@ sub heal
 	return;
 }
 
+# One batch a fetch, after so many seconds, for which all else waits.
+sub slow
+{
+	my ($self, $topic, $seconds) = @_;
+
+	$self->tell_json(do => 'slow', topic => $topic, seconds => $seconds);
+	return;
+}
+
 # deaf(1): accept connections and answer nothing; deaf(0): answer again.
 sub deaf
 {
