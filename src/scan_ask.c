@@ -88,6 +88,7 @@ ask_partitions(ScScan *scan)
 	for (;;)
 	{
 		const char *error = NULL;
+		TimestampTz asked_at = sc_clock_now();
 
 		switch (sc_source_partitions(scan->source, &scan->npartitions, QUESTION_MS, QUESTION_MS, &error))
 		{
@@ -99,6 +100,7 @@ ask_partitions(ScScan *scan)
 				sc_scan_report_denied(scan);
 			case SC_TOPIC_NO_ANSWER:
 				sc_scan_check_patience(scan, error);
+				sc_source_pause(asked_at);
 				break;
 		}
 	}
@@ -108,11 +110,15 @@ static void
 ask_offsets(ScScan *scan, const int32 *partitions, int64 timestamp_ms, int64 *offsets)
 {
 	const char *error = NULL;
+	TimestampTz asked_at = scan->heard_at = sc_clock_now();
 
-	scan->heard_at = sc_clock_now();
 	while (!sc_source_offsets(scan->source, scan->npartitions, partitions,
 							  timestamp_ms, offsets, QUESTION_MS, &error))
+	{
 		sc_scan_check_patience(scan, error);
+		sc_source_pause(asked_at);
+		asked_at = sc_clock_now();
+	}
 }
 
 /* Where the stream says */
@@ -206,14 +212,17 @@ sc_scan_ask_end(Oid relid, int32 partition, int64 *end)
 	ScScan	   *scan = sc_scan_create(relid, NULL, cx);
 	TimestampTz until = TimestampTzPlusMilliseconds(sc_clock_now(), END_TIMEOUT_MS);
 	const char *error;
+	TimestampTz asked_at;
 	bool		found;
 
 	scan->source = sc_source_open(scan->stream, false, "streamcount skip_to");
 	do
 	{
-		CHECK_FOR_INTERRUPTS();
+		asked_at = sc_clock_now();
 		found = sc_source_offsets(scan->source, 1, &partition, SC_OFFSET_LATEST, end,
 								  QUESTION_MS, &error);
+		if (!found)
+			sc_source_pause(asked_at);
 	} while (!found && !has_trouble(scan) && sc_clock_now() < until);
 
 	/* The connection goes with it. */

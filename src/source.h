@@ -14,6 +14,8 @@
 #ifndef SC_SOURCE_H
 #define SC_SOURCE_H
 
+#include "datatype/timestamp.h"
+
 #include "streamcount.h"
 
 typedef struct ScSource ScSource;
@@ -119,6 +121,13 @@ extern ScTopicAnswer sc_source_partitions(ScSource *source, int *npartitions,
 
 /* By the last such answer: a broker can be asked about it, and read from. */
 extern bool sc_source_is_led(ScSource *source, int32 partition);
+
+/*
+ * Before a question is asked again: wait until a moment has passed since it
+ * was asked, for an answer that is none may come at once.  Serves interrupts.
+ */
+#define SC_QUESTION_PAUSE_MS 300
+extern void sc_source_pause(TimestampTz asked_at);
 
 /* For one who will take no more messages: answers are waited for in full. */
 extern void sc_source_be_patient(ScSource *source);

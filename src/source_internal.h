@@ -8,8 +8,6 @@
 #ifndef SC_SOURCE_INTERNAL_H
 #define SC_SOURCE_INTERNAL_H
 
-#include "datatype/timestamp.h"
-
 #include "source.h"
 
 #include <pthread.h>

@@ -12,8 +12,7 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
-
+#include "clock.h"
 #include "starts.h"
 #include "stream.h"
 
@@ -37,10 +36,12 @@ ask_offsets(ScSource *source, const ScStream *stream, int n, const int32 *partit
 
 	for (int i = 0; i < ANSWER_TRIES; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
+		TimestampTz asked_at = sc_clock_now();
+
 		if (sc_source_offsets(source, n, partitions, timestamp_ms, offsets,
 							  ANSWER_TIMEOUT_MS, &error))
 			return;
+		sc_source_pause(asked_at);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),

@@ -12,8 +12,6 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
-#include "pgstat.h"
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
@@ -35,21 +33,6 @@
 #define MUTE_MS 45000
 /* While they are not there, they are asked this often. */
 #define AWAY_MS 1000
-
-/* The source's pipe, which tells of messages, is of no interest. */
-static void
-pause_for(long ms)
-{
-	TimestampTz end = TimestampTzPlusMilliseconds(sc_clock_now(), ms);
-
-	for (TimestampTz now = sc_clock_now(); now < end; now = sc_clock_now())
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, end) + 1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
 
 static void
 show_trouble(ScWorker *w, ScTopicAnswer answer, const char *error)
@@ -106,6 +89,7 @@ sc_worker_await_topic(ScWorker *w)
 	{
 		const char *error = NULL;
 		int			npartitions = 0;
+		TimestampTz asked_at = sc_clock_now();
 		ScTopicAnswer answer;
 
 		sc_worker_serve_interrupts(w);
@@ -115,11 +99,7 @@ sc_worker_await_topic(ScWorker *w)
 			return npartitions;
 		sc_arrivals_events(w->served, w->source);
 		show_trouble(w, answer, error);
-		/* A question that is not answered has taken its time. */
-		if (answer == SC_TOPIC_NO_ANSWER)
-			sc_worker_sleep(w, SC_QUESTION_PAUSE_MS);
-		else
-			pause_for(SC_QUESTION_PAUSE_MS);
+		sc_source_pause(asked_at);
 	}
 }
 

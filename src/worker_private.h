@@ -14,8 +14,6 @@
 
 /* One question to the brokers, which may be far away. */
 #define SC_QUESTION_MS 1000
-/* Between questions that were not answered. */
-#define SC_QUESTION_PAUSE_MS 300
 
 typedef struct ScWorker
 {

@@ -22,10 +22,13 @@ so that it never outlives whoever started it.
   {"do": "slow", "topic": T, "seconds": S}
       each fetch gives no more than one batch of it, after so long, and what is
       asked on the same connection has to wait for that
+  {"do": "refuse", "topic": T, "what": REQUEST, "error": N}
+      answer "metadata" or "list offsets" of it by this error; 0: no longer
   {"do": "deaf", "is": true}          connections are accepted, and nothing is
       answered; until it is not
   {"do": "count", "what": WHAT}       how often: a fault by its kind, a request
-      by its name ("fetch", "metadata", ...), "accept"
+      by its name ("fetch", "metadata", ...), "metadata T" and "list offsets T"
+      of a topic, "accept"
 
 KINDs:  crc       the checksum is another one
         flip      a bit of the payload has turned over; the checksum has not
@@ -161,6 +164,7 @@ class Log:
         self.changed = threading.Condition()
         self.topics = {}
         self.slow = {}
+        self.refused = {}
         self.deaf = False
         self.counts = {}
 
@@ -321,8 +325,10 @@ class Connection:
         return throttle + brokers + cluster + struct.pack(">i", 1) + array(topics)
 
     def metadata_of(self, name):
+        self.log.count(f"metadata {name}")
         partitions = self.log.topics.get(name, [])
-        return (struct.pack(">h", 0 if name in self.log.topics else UNKNOWN_TOPIC) + string(name) + b"\0"
+        error = self.log.refused.get(("metadata", name), 0) if name in self.log.topics else UNKNOWN_TOPIC
+        return (struct.pack(">h", error) + string(name) + b"\0"
                 + array([struct.pack(">hii", 0, i, 1) + struct.pack(">iiii", 1, 1, 1, 1)
                          for i in range(len(partitions))]))
 
@@ -334,10 +340,12 @@ class Connection:
         out = []
         with self.log.changed:
             for name, asked in topics:
+                self.log.count(f"list offsets {name}")
+                refused = self.log.refused.get(("list offsets", name), 0)
                 answers = []
                 for number, timestamp in asked:
                     partition = self.log.partition(name, number)
-                    error = 0 if partition else UNKNOWN_TOPIC
+                    error = refused if partition else UNKNOWN_TOPIC
                     offset = -1 if not partition else partition.end if timestamp == -1 else partition.oldest
                     answers.append(struct.pack(">ihqq", number, error, -1, offset))
                 out.append(string(name) + array(answers))
@@ -406,6 +414,8 @@ def obey(log, command):
             partition.faults = []
     elif what == "slow":
         log.slow[command["topic"]] = command["seconds"]
+    elif what == "refuse":
+        log.refused[command["what"], command["topic"]] = command["error"]
     elif what == "deaf":
         log.deaf = command["is"]
     elif what == "count":

@@ -118,6 +118,53 @@ cmp_ok($fake->count('metadata') - $requests, '<', 150, 'K7: brokers are not aske
 sql(q{SELECT streamcount.drop_rollup('missing')});
 
 # ---------------------------------------------------------------------
+# Answers that are none
+# ---------------------------------------------------------------------
+
+# How often a topic is asked about in some seconds; librdkafka asks for itself, too.
+sub is_asked_seldom
+{
+	my ($what, $name) = @_;
+	my $before = $fake->count($what);
+	my $until = time + 3;
+
+	sleep 0.1 while time < $until;
+	my $asked = $fake->count($what) - $before;
+	cmp_ok($asked, '<=', 40, "$name: asked $asked times in 3 s");
+	return;
+}
+
+$fake->create_topic('unready', 1);
+$fake->append('unready', 0, records(1, 0, 4));
+$fake->refuse('unready', 'metadata', 5);    # LEADER_NOT_AVAILABLE
+sql(q{CREATE FOREIGN TABLE unready_stream (life int, n int) SERVER streamcount OPTIONS (topic 'unready')});
+create('unready', 'unready');
+$node->wait_for_sql(q{SELECT state, reason FROM streamcount.rollups WHERE rollup = 'unready'::regclass}, qr/^connecting\|.*[Ll]eader/);
+is_asked_seldom('metadata unready', 'a topic that the brokers cannot tell of yet');
+sql(q{ALTER SYSTEM SET streamcount.enabled = off});
+$node->reload;
+$node->wait_for_sql('SELECT count(*) FROM streamcount.stat_workers WHERE pid IS NOT NULL', '0');
+my $scan = $node->background_psql('postgres', on_error_stop => 0);
+$scan->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM unready_stream;\n");
+is_asked_seldom('metadata unready', 'by a SELECT, a topic that the brokers cannot tell of yet');
+$fake->refuse('unready', 'list offsets', 9);    # REPLICA_NOT_AVAILABLE
+$fake->refuse('unready', 'metadata', 0);
+is_asked_seldom('list offsets unready', 'by a SELECT, offsets that the brokers cannot tell yet');
+$fake->refuse('unready', 'list offsets', 0);
+like($scan->query(''), qr/5/, '... and once they can, it reads the topic');
+$scan->quit;
+$fake->refuse('unready', 'list offsets', 9);
+my $log = $node->log_size;
+sql(q{ALTER SYSTEM SET streamcount.enabled = on});
+$node->reload;
+$node->wait_for_sql(q{SELECT count(*) FROM streamcount.stat_workers WHERE stream = 'unready_stream'::regclass AND pid IS NOT NULL}, '1');
+is_asked_seldom('list offsets unready', 'offsets that the brokers cannot tell yet');
+is($node->log_count(qr/could not ask for offsets/, $log), 0, '... and it is asked again for some time');
+$fake->refuse('unready', 'list offsets', 0);
+$node->wait_for_offsets('unready', 5);
+sql(q{SELECT streamcount.drop_rollup('unready')});
+
+# ---------------------------------------------------------------------
 # What was read last is deleted while the first message after a silence waits
 # ---------------------------------------------------------------------
 

@@ -103,6 +103,15 @@ sub slow
 	return;
 }
 
+# refuse('tweets', 'metadata', 5): by this error; 0: no longer
+sub refuse
+{
+	my ($self, $topic, $what, $error) = @_;
+
+	$self->tell_json(do => 'refuse', topic => $topic, what => $what, error => $error);
+	return;
+}
+
 # deaf(1): accept connections and answer nothing; deaf(0): answer again.
 sub deaf
 {
