@@ -77,7 +77,7 @@ bool
 sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms)
 {
 	note_leaders(served, source);
-	return ask_ends(served, source, timeout_ms) && !served->leaderless;
+	return !served->leaderless && ask_ends(served, source, timeout_ms);
 }
 
 bool

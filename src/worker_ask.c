@@ -111,9 +111,14 @@ sc_worker_answer_wait(ScWorker *w)
 	/* Nor is there room for another question while one stands in line. */
 	if (request == w->end_answered || w->mute_since != 0)
 		return;
+	if (!TimestampDifferenceExceeds(w->ends_missed_at, sc_clock_now(), SC_QUESTION_PAUSE_MS))
+		return;
 	if (w->served->npositions > 0 &&
 		!sc_arrivals_ask_ends(w->served, w->source, SC_QUESTION_MS))
+	{
+		w->ends_missed_at = sc_clock_now();
 		return;
+	}
 	w->end_answered = request;
 	sc_report_progress(w->served, w->end_answered);
 }

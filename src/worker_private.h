@@ -33,6 +33,7 @@ typedef struct ScWorker
 	int			missing;		/* answers that the topic does not exist */
 	int			unanswered;		/* such questions in a row */
 	TimestampTz mute_since;		/* messages come, and no answers; 0 */
+	TimestampTz ends_missed_at; /* when nobody could tell the ends for wait(), last */
 	uint64		end_answered;	/* number of the last question of wait() */
 } ScWorker;
 

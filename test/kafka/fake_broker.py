@@ -22,6 +22,8 @@ so that it never outlives whoever started it.
   {"do": "slow", "topic": T, "seconds": S}
       each fetch gives no more than one batch of it, after so long, and what is
       asked on the same connection has to wait for that
+  {"do": "lead", "topic": T, "partition": P, "leader": N}
+      1: by this broker, as at first; -1: by none
   {"do": "refuse", "topic": T, "what": REQUEST, "error": N}
       answer "metadata" or "list offsets" of it by this error; 0: no longer
   {"do": "deaf", "is": true}          connections are accepted, and nothing is
@@ -148,6 +150,7 @@ class Partition:
         self.oldest = 0
         self.end = 0
         self.faults = []
+        self.leader = 1
 
 
 class Fault:
@@ -329,8 +332,8 @@ class Connection:
         partitions = self.log.topics.get(name, [])
         error = self.log.refused.get(("metadata", name), 0) if name in self.log.topics else UNKNOWN_TOPIC
         return (struct.pack(">h", error) + string(name) + b"\0"
-                + array([struct.pack(">hii", 0, i, 1) + struct.pack(">iiii", 1, 1, 1, 1)
-                         for i in range(len(partitions))]))
+                + array([struct.pack(">hii", 0, i, partition.leader) + struct.pack(">iiii", 1, 1, 1, 1)
+                         for i, partition in enumerate(partitions)]))
 
     def list_offsets(self, version, request):
         request.take("i")
@@ -428,6 +431,8 @@ def obey(log, command):
             log.append(partition, command)
         elif what == "trim":
             partition.oldest = command["oldest"]
+        elif what == "lead":
+            partition.leader = command["leader"]
         elif what == "fault":
             partition.faults.append(Fault(command["kind"], command["offset"], command.get("times", -1)))
         else:

@@ -124,11 +124,15 @@ sql(q{SELECT streamcount.drop_rollup('missing')});
 # How often a topic is asked about in some seconds; librdkafka asks for itself, too.
 sub is_asked_seldom
 {
-	my ($what, $name) = @_;
+	my ($what, $name, $meanwhile) = @_;
 	my $before = $fake->count($what);
 	my $until = time + 3;
 
-	sleep 0.1 while time < $until;
+	while (time < $until)
+	{
+		sleep 0.02;
+		$meanwhile->() if $meanwhile;
+	}
 	my $asked = $fake->count($what) - $before;
 	cmp_ok($asked, '<=', 40, "$name: asked $asked times in 3 s");
 	return;
@@ -163,6 +167,25 @@ is($node->log_count(qr/could not ask for offsets/, $log), 0, '... and it is aske
 $fake->refuse('unready', 'list offsets', 0);
 $node->wait_for_offsets('unready', 5);
 sql(q{SELECT streamcount.drop_rollup('unready')});
+
+# A wait() whose answer nobody can tell; each message that comes lets the worker look around.
+$fake->create_topic('awaited', 2);
+$fake->append('awaited', $_, records(1, 0, 4)) for 0, 1;
+sql(q{CREATE FOREIGN TABLE awaited_stream (life int, n int) SERVER streamcount OPTIONS (topic 'awaited')});
+create('awaited', 'awaited');
+$node->wait_for_offsets('awaited', '5 5');
+for my $case ([ 'a partition that no broker leads', sub { $fake->lead('awaited', 1, $_[0] ? 1 : -1) } ],
+	[ 'offsets that the brokers cannot tell', sub { $fake->refuse('awaited', 'list offsets', $_[0] ? 0 : 9) } ])
+{
+	my ($name, $set_well) = @$case;
+
+	$set_well->(0);
+	$node->wait_for_sql(q{SELECT streamcount.wait('awaited', '1s')}, 'f');
+	is_asked_seldom('list offsets awaited', "after a wait(), $name", sub { $fake->append('awaited', 0, records(1, 5, 5)) });
+	$set_well->(1);
+	is(sql(q{SELECT streamcount.wait('awaited', '60s')}), 't', '... and once they can, the next one is answered');
+}
+sql(q{SELECT streamcount.drop_rollup('awaited')});
 
 # ---------------------------------------------------------------------
 # What was read last is deleted while the first message after a silence waits

@@ -103,6 +103,15 @@ sub slow
 	return;
 }
 
+# lead('tweets', 1, -1): by no broker; 1: by this one again
+sub lead
+{
+	my ($self, $topic, $partition, $leader) = @_;
+
+	$self->tell_json(do => 'lead', topic => $topic, partition => $partition, leader => $leader);
+	return;
+}
+
 # refuse('tweets', 'metadata', 5): by this error; 0: no longer
 sub refuse
 {
