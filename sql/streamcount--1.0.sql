@@ -402,9 +402,10 @@ CREATE VIEW streamcount.progress AS
 	SELECT r.rollup, r.topic, p.partition, p.start_offset, p.next_offset,
 		l.high_watermark,
 		GREATEST(l.high_watermark OPERATOR(pg_catalog.-) p.next_offset, 0) AS lag,
-		CASE WHEN l.high_watermark OPERATOR(pg_catalog.>) p.next_offset
+		-- GREATEST() takes no notice of NULL: what is not known is not 0.
+		CASE WHEN l.high_watermark OPERATOR(pg_catalog.<=) p.next_offset THEN 0
+			WHEN l.high_watermark OPERATOR(pg_catalog.>) p.next_offset AND l.last_message_time IS NOT NULL
 			THEN GREATEST(EXTRACT(EPOCH FROM pg_catalog.now() OPERATOR(pg_catalog.-) l.last_message_time), 0)
-			WHEN l.high_watermark IS NOT NULL THEN 0
 		END AS lag_seconds,
 		l.oldest_offset,
 		p.next_offset OPERATOR(pg_catalog.-) l.oldest_offset AS messages_before_loss,

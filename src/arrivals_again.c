@@ -113,11 +113,15 @@ sc_arrivals_is_same(const ScServed *served, const ScMessage *message)
 	{
 		ScPart	   *part = sc_task_part(lfirst(lc), message->partition);
 
-		if (part == NULL || !part->active || part->seen.offset != message->offset ||
-			part->seen.hash == hash_of(message))
+		if (part == NULL || !part->active || part->seen.offset != message->offset)
 			continue;
-		part->other_at = message->offset;
-		same = false;
+		if (part->seen.hash == hash_of(message))
+			part->last_ms = message->timestamp_ms;
+		else
+		{
+			part->other_at = message->offset;
+			same = false;
+		}
 	}
 	return same;
 }

@@ -244,6 +244,7 @@ accept_part(const ScTask *task, ScPart *part)
 	part->next = part->new_next;
 	part->rejected_in_row = part->new_rejected_in_row;
 	part->seen = part->new_seen;
+	part->last_ms = part->new_last_ms;
 	if (part->halt_reason == NULL)
 		return;
 	part->active = false;

@@ -82,7 +82,7 @@ start_anew(ScTask *task, int nrows)
 		part->new_rejected_in_row = part->rejected_in_row;
 		part->new_seen = part->seen;
 		part->tallied_before = 0;
-		part->last_ms = -1;
+		part->new_last_ms = part->last_ms;
 		part->halt_reason = part->halt_hint = NULL;
 	}
 }
@@ -116,7 +116,7 @@ sc_judge(ScTask *task, const ScStream *stream, const ScBatch *batch)
 		if (part == NULL || !part->active || part->halt_reason ||
 			row->message.offset < part->new_next || !is_ours(task, part, i))
 			continue;
-		part->last_ms = row->message.timestamp_ms;
+		part->new_last_ms = row->message.timestamp_ms;
 		why = fault_of(task, i, row);
 		if (why != NULL)
 		{

@@ -58,6 +58,21 @@ end_of_rest(int tries, int quick_tries, int first_ms, int most_ms)
 									   Min(most_ms, first_ms << Min(tries - quick_tries - 1, 10)));
 }
 
+/* While a partition rests, what was read of it last is not met again. */
+static void
+exchange_last_ms(const ScServed *served, ScStall *stall)
+{
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		ScPart	   *part = sc_task_part(lfirst(lc), stall->partition);
+
+		if (part != NULL && part->next == stall->offset)
+			part->last_ms = stall->last_ms = Max(part->last_ms, stall->last_ms);
+	}
+}
+
 /* For the next worker of the unit; true when there was room for all of them. */
 static bool
 remember(const ScServed *served)
@@ -70,6 +85,7 @@ remember(const ScServed *served)
 	{
 		if (!served->positions[i].stalled)
 			continue;
+		exchange_last_ms(served, &served->positions[i].stall);
 		if (n < SC_MAX_STALLS)
 			stalls[n++] = served->positions[i].stall;
 		all++;
@@ -118,6 +134,7 @@ begin(ScServed *served, ScPosition *position, const char *reason)
 		memset(stall, 0, sizeof(*stall));
 		stall->partition = position->partition;
 		stall->offset = position->next;
+		stall->last_ms = -1;
 		stall->since = GetCurrentTimestamp();
 	}
 	sc_stats_put_reason(stall->reason, reason);

@@ -55,6 +55,7 @@ typedef struct ScStall
 {
 	int32		partition;
 	int64		offset;			/* where it stands */
+	int64		last_ms;		/* Kafka's time of the last message before it; -1 */
 	int			tries;			/* so many workers have failed there */
 	TimestampTz since;
 	TimestampTz retry_at;		/* by clock.h: it is not read before; 0: it is read */

@@ -21,6 +21,7 @@ typedef struct ScPart
 	int			rejected_in_row;	/* committed */
 	ScSeen		seen;			/* committed */
 	int64		other_at;		/* where another message was found than was read; -1 */
+	int64		last_ms;		/* Kafka's time of the last message; -1: not known */
 
 	int64		new_next;
 	int64		counted;
@@ -29,7 +30,7 @@ typedef struct ScPart
 	int			new_rejected_in_row;
 	ScSeen		new_seen;
 	int64		tallied_before; /* messages that the tally took before the one judged last */
-	int64		last_ms;		/* Kafka's time of the last message */
+	int64		new_last_ms;
 	const char *halt_reason;	/* the flush ends in a halt of the partition */
 	const char *halt_hint;
 } ScPart;

@@ -27,7 +27,7 @@ judge_part(ScPart *part, const ScTook *took)
 	{
 		in_time = part->halt_reason == NULL;
 		part->new_next = took->next;
-		part->last_ms = took->last_ms;
+		part->new_last_ms = took->last_ms;
 	}
 	return in_time;
 }

@@ -75,6 +75,22 @@ $fake->fault('mixed', 1, 0, 'empty');
 $node->create_tweets_stream(name => 'mixed');
 $node->create_hashtags_rollup(name => 'of_mixed', stream => 'mixed');
 
+# What comes of one partition says nothing of the other one.
+my $last_times = q{SELECT string_agg(COALESCE(extract(epoch FROM last_message_time)::bigint::text, '-'), ' ' ORDER BY partition)
+	FROM streamcount.progress WHERE rollup = 'of_timed'::regclass};
+$fake->create_topic('timed', 2);
+$fake->append('timed', $_, [ { %{ tweets(1)->[0] }, timestamp => 1411293600000 + 1000 * $_ } ]) for 0, 1;
+$node->create_tweets_stream(name => 'timed');
+$node->create_hashtags_rollup(name => 'of_timed', stream => 'timed');
+$node->wait_for_sql($last_times, '1411293600 1411293601');
+$fake->append('timed', 1, [ { %{ tweets(2)->[0] }, timestamp => 1411293602000 } ]);
+$node->wait_for_sql($last_times, '1411293600 1411293602');
+pass('a partition has its last message\'s time also when another one has had messages since');
+$node->safe_psql('postgres', q{SELECT streamcount.pause('of_timed'); SELECT streamcount.resume('of_timed')});
+$node->wait_for_sql($last_times, '1411293600 1411293602');
+pass('... and after a new start');
+$node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_timed')});
+
 # The usual one has read what there was, when what is new stops coming.
 $fake->create_topic('usual', 1);
 $fake->append('usual', 0, tweets(1 .. 5));
@@ -132,6 +148,9 @@ for my $case (@silent)
 $node->wait_for_sql(q{SELECT partition, state, reason <> '', hint ~ 'skip_to' FROM streamcount.problems
 	WHERE rollup = 'of_mixed'::regclass ORDER BY 1}, "0|halted|t|t\n1|stalled|t|t");
 pass('a partition that is stalled beside one that is halted is a problem of its own');
+$node->wait_for_sql(q{SELECT lag, lag_seconds IS NULL FROM streamcount.progress
+	WHERE rollup = 'of_mixed'::regclass AND partition = 1}, '5|t');
+pass('K20: nothing was ever read of it: how old that is, is not known');
 $node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_mixed')});
 
 # The others go on, and so do the faults, in silence.
@@ -141,6 +160,10 @@ my $until = time + $observed_s;
 # others go on as soon as the one that it is for rests.
 $fake->append($_->[0], 1, tweets(21 .. 25)) for @silent;
 offsets_are($_->[0], "$_->[2] 10", "$_->[4]: the other partition goes on") for @silent;
+# It rests most of the time: then the message that was read of it last is not read again, either.
+is($node->wait_for_sql(q{SELECT lag, COALESCE((lag_seconds > 0)::text, 'not known') FROM streamcount.progress
+		WHERE rollup = 'of_unknown'::regclass AND partition = 0}, qr/^10/),
+	'10|true', 'K20: a stalled partition lags by messages and by seconds, whatever comes of others');
 sleep 0.2 while time < $until;
 # That the other partition waits for the rest of the silent one may be told.
 is($node->log_count(qr/^20.* (?!HINT)[A-Z]+:  (?!partition 1 of stream public\.(?:large|silence) is )/, $log), 0,
