@@ -101,11 +101,12 @@ sc_arrivals_events(ScServed *served, ScSource *source)
  * --------------------------------------------------------------------- */
 
 void
-sc_arrivals_halt(const ScTask *task, int32 partition, const char *reason, const char *hint)
+sc_arrivals_halt(const ScTask *task, const ScPart *part, const char *reason, const char *hint)
 {
-	sc_ledger_halt(task->rollup->relid, partition, reason, hint);
+	if (!sc_ledger_halt_at(task->rollup->relid, part->partition, part->next, reason, hint))
+		return;
 	ereport(WARNING,
-			(errmsg("partition %d of rollup %s is halted: %s", partition,
+			(errmsg("partition %d of rollup %s is halted: %s", part->partition,
 					task->rollup->name, reason),
 			 errhint("%s", hint)));
 }
@@ -124,7 +125,7 @@ halt_partition(ScServed *served, int32 partition, int64 first, int64 end,
 
 		if (part == NULL || !part->active || part->next < first || part->next >= end)
 			continue;
-		sc_arrivals_halt(task, partition, reason, hint);
+		sc_arrivals_halt(task, part, reason, hint);
 	}
 	sc_unit_start_anew(DEBUG1, "a partition is halted");
 }

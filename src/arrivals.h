@@ -55,7 +55,7 @@ extern bool sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int t
 extern void sc_arrivals_look_back(ScServed *served, ScSource *source, bool asked_for);
 
 /* Between arrivals.c, arrivals_again.c and arrivals_ask.c */
-extern void sc_arrivals_halt(const ScTask *task, int32 partition,
+extern void sc_arrivals_halt(const ScTask *task, const ScPart *part,
 							 const char *reason, const char *hint);
 extern void sc_arrivals_check_ends(ScServed *served);
 extern void sc_arrivals_note_seen(ScServed *served);

@@ -138,7 +138,7 @@ sc_arrivals_halt_others(const ScServed *served, int32 partition)
 
 		if (part == NULL || part->other_at < 0)
 			continue;
-		sc_arrivals_halt(task, partition,
+		sc_arrivals_halt(task, part,
 						 psprintf("message at offset " INT64_FORMAT " is another one than was read: the topic was made anew or cut",
 								  part->other_at),
 						 psprintf("Drop and create the rollup to count the new topic, or run streamcount.skip_to(rollup, %d, " INT64_FORMAT ") to keep its counts and go on from there.",

@@ -128,7 +128,7 @@ halt_task(ScTask *task, const ErrorData *edata)
 {
 	char	   *reason = psprintf("%s: %s", unpack_sql_state(edata->sqlerrcode), edata->message);
 
-	sc_ledger_halt(task->rollup->relid, -1, reason,
+	sc_ledger_halt(task->rollup->relid, reason,
 				   edata->hint ? edata->hint :
 				   "Remove the cause, then run streamcount.resume().");
 	task->set_aside = true;

@@ -54,8 +54,15 @@ extern void sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster);
 extern void sc_ledger_start(void);
 extern void sc_ledger_commit(void);
 
-/* Halt one partition, or the whole rollup (partition -1). */
-extern void sc_ledger_halt(Oid rollup, int32 partition, const char *reason, const char *hint);
+/* Halt a whole rollup. */
+extern void sc_ledger_halt(Oid rollup, const char *reason, const char *hint);
+
+/*
+ * Halt a partition that stands at this offset.  False, with nothing written,
+ * when somebody has moved or halted it meanwhile.
+ */
+extern bool sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
+							  const char *reason, const char *hint);
 
 /*
  * Halt a whole rollup for what was read of its definition, unless somebody

@@ -226,12 +226,14 @@ sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster)
 				   2, argtypes, args, NULL, SPI_OK_UPDATE);
 }
 
+/* A whole rollup (partition -1) stands nowhere. */
 static void
-write_halt(Oid rollup, int32 partition, const char *reason, const char *hint)
+write_halt(Oid rollup, int32 partition, int64 next_offset, const char *reason, const char *hint)
 {
-	Oid			argtypes[] = {OIDOID, INT4OID, TEXTOID, TEXTOID};
-	Datum		args[] = {ObjectIdGetDatum(rollup), Int32GetDatum(partition), 0, 0};
-	char		nulls[] = "    ";
+	Oid			argtypes[] = {OIDOID, INT4OID, TEXTOID, TEXTOID, INT8OID};
+	Datum		args[] = {ObjectIdGetDatum(rollup), Int32GetDatum(partition), 0, 0,
+	Int64GetDatum(next_offset)};
+	char		nulls[] = "     ";
 
 	args[2] = CStringGetTextDatum(reason);
 	args[3] = hint ? CStringGetTextDatum(hint) : (Datum) 0;
@@ -239,16 +241,32 @@ write_halt(Oid rollup, int32 partition, const char *reason, const char *hint)
 	write_progress("UPDATE streamcount.rollup_progress SET state = 'halted',"
 				   " reason = $3, hint = $4, since = pg_catalog.now()"
 				   " WHERE rollup OPERATOR(pg_catalog.=) $1"
-				   " AND partition OPERATOR(pg_catalog.=) $2",
-				   4, argtypes, args, nulls, SPI_OK_UPDATE);
+				   " AND partition OPERATOR(pg_catalog.=) $2"
+				   " AND (partition OPERATOR(pg_catalog.<) 0"
+				   "  OR next_offset OPERATOR(pg_catalog.=) $5 AND state IS NULL)",
+				   5, argtypes, args, nulls, SPI_OK_UPDATE);
 }
 
 void
-sc_ledger_halt(Oid rollup, int32 partition, const char *reason, const char *hint)
+sc_ledger_halt(Oid rollup, const char *reason, const char *hint)
 {
 	sc_ledger_start();
-	write_halt(rollup, partition, reason, hint);
+	write_halt(rollup, -1, -1, reason, hint);
 	sc_ledger_commit();
+}
+
+/* The fence again: skip_to() may have the row, and what is behind is to be read. */
+bool
+sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
+				  const char *reason, const char *hint)
+{
+	bool		written;
+
+	sc_ledger_start();
+	write_halt(rollup, partition, next_offset, reason, hint);
+	written = SPI_processed > 0;
+	sc_ledger_commit();
+	return written;
 }
 
 /* The row is locked: resume() accepts a definition there first, and forgets halts after that. */
@@ -266,6 +284,6 @@ sc_ledger_halt_as_read(Oid rollup, const char *fingerprint, const char *reason, 
 							  2, argtypes, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not lock a row of streamcount.rollup_catalog");
 	if (SPI_processed > 0)
-		write_halt(rollup, -1, reason, hint);
+		write_halt(rollup, -1, -1, reason, hint);
 	sc_ledger_commit();
 }

@@ -138,7 +138,8 @@ halt_misfits(ScRollup *rollup, int npartitions, const char *cluster)
 		}
 		if (reason == NULL)
 			continue;
-		sc_ledger_halt(rollup->relid, progress->partition, reason, hint);
+		if (!sc_ledger_halt_at(rollup->relid, progress->partition, progress->next_offset, reason, hint))
+			sc_unit_start_anew(DEBUG1, "a partition was moved while its rollup was begun");
 		progress->halted = true;
 	}
 }

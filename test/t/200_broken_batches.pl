@@ -176,6 +176,25 @@ $node->safe_psql('postgres', q{SELECT streamcount.resume('of_resumed')});
 offsets_are('resumed', '15 5', 'K18: repaired and resumed, it goes on');
 exact('resumed', 'K18: repaired and resumed, it is exact');
 
+# Somebody skips it, in a transaction, just when a worker gives it up.
+$fake->create_topic('skipped', 2);
+$fake->append('skipped', 0, tweets(1 .. 5));
+count_topic('skipped');
+offsets_are('skipped', '5 0', 'K18: a topic is read');
+my $session = $node->background_psql('postgres');
+$session->query_safe(q{BEGIN; SELECT FROM streamcount.rollup_progress
+	WHERE rollup = 'of_skipped'::regclass AND partition = 0 FOR NO KEY UPDATE});
+$log = $node->log_size;
+$fake->fault('skipped', 0, 7, 'crc');
+$fake->append('skipped', 0, tweets($_ * 5 + 1 .. $_ * 5 + 5)) for 1, 2;
+$node->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity
+	WHERE backend_type = 'streamcount worker' AND wait_event_type = 'Lock'}, '1');
+$session->query_safe(q{SELECT streamcount.skip_to('of_skipped', 0, 10); COMMIT});
+$session->quit;
+offsets_are('skipped', '15 0', 'K18: what is skipped while a worker is about to halt there is skipped, and it goes on behind it');
+counts_are('skipped', [ 1 .. 5, 11 .. 15 ], 'K18: ... and the rest is exact');
+is($node->log_count(qr/rollup public\.of_skipped is halted/, $log), 0, 'K18: ... and nobody says that it was halted');
+
 # ---------------------------------------------------------------------
 # What is odd, and right
 # ---------------------------------------------------------------------
