@@ -37,6 +37,7 @@ typedef struct ScRollup
 	Oid			data;			/* table <name>_data */
 	Oid			stream;
 	Oid			owner;
+	TransactionId version;		/* of its row, which resume() writes */
 	char	   *name;			/* qualified and quoted */
 	char	   *start;			/* as given to create_rollup; NULL: the stream's */
 	char	   *fingerprint;	/* of the stream, as accepted */

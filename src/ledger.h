@@ -66,9 +66,9 @@ extern bool sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
 
 /*
  * Halt a whole rollup for what was read of its definition, unless somebody
- * has meanwhile accepted another one by resume(): then it is to be read again.
+ * has meanwhile called resume(): then it is to be read again.
  */
-extern void sc_ledger_halt_as_read(Oid rollup, const char *fingerprint,
+extern void sc_ledger_halt_as_read(Oid rollup, TransactionId version,
 								   const char *reason, const char *hint);
 
 /* A range that Kafka has no more: note it and go on behind. */

@@ -269,18 +269,17 @@ sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
 	return written;
 }
 
-/* The row is locked: resume() accepts a definition there first, and forgets halts after that. */
+/* The row is locked: resume() writes it first, and forgets halts after that. */
 void
-sc_ledger_halt_as_read(Oid rollup, const char *fingerprint, const char *reason, const char *hint)
+sc_ledger_halt_as_read(Oid rollup, TransactionId version, const char *reason, const char *hint)
 {
-	Oid			argtypes[] = {OIDOID, TEXTOID};
-	Datum		args[] = {ObjectIdGetDatum(rollup), 0};
+	Oid			argtypes[] = {OIDOID, XIDOID};
+	Datum		args[] = {ObjectIdGetDatum(rollup), TransactionIdGetDatum(version)};
 
 	sc_ledger_start();
-	args[1] = CStringGetTextDatum(fingerprint);
 	if (SPI_execute_with_args("SELECT FROM streamcount.rollup_catalog"
 							  " WHERE rollup OPERATOR(pg_catalog.=) $1"
-							  " AND fingerprint OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
+							  " AND xmin OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
 							  2, argtypes, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not lock a row of streamcount.rollup_catalog");
 	if (SPI_processed > 0)

@@ -122,11 +122,13 @@ resume_one(const ScRollup *rollup, const char *fingerprint)
 	Oid			type = TEXTOID;
 	Datum		value = CStringGetTextDatum(fingerprint);
 
-	/* First, so that a worker cannot halt it for the old one behind our back. */
+	/*
+	 * First, and though it may be the same: a worker cannot halt it any more
+	 * for what it read before.
+	 */
 	write_for(rollup,
 			  "UPDATE streamcount.rollup_catalog SET fingerprint = $2"
-			  " WHERE rollup OPERATOR(pg_catalog.=) $1"
-			  " AND fingerprint OPERATOR(pg_catalog.<>) $2", 1, &type, &value);
+			  " WHERE rollup OPERATOR(pg_catalog.=) $1", 1, &type, &value);
 	write_for(rollup,
 			  "UPDATE streamcount.rollup_progress SET state = NULL, reason = NULL, hint = NULL,"
 			  " since = NULL, rejected_in_row = 0,"

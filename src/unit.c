@@ -58,7 +58,7 @@ sc_unit_rollups(const ScUnit *unit, MemoryContext cx)
 struct ScHalt
 {
 	Oid			rollup;
-	char	   *fingerprint;
+	TransactionId version;
 	char	   *reason;
 	char	   *hint;
 };
@@ -69,7 +69,7 @@ sc_unit_make_halt(const ScRollup *rollup, const char *reason, const char *hint)
 	ScHalt	   *halt = palloc(sizeof(ScHalt));
 
 	halt->rollup = rollup->relid;
-	halt->fingerprint = pstrdup(rollup->fingerprint);
+	halt->version = rollup->version;
 	halt->reason = pstrdup(reason);
 	halt->hint = hint ? pstrdup(hint) : NULL;
 	return halt;
@@ -159,7 +159,7 @@ sc_unit_write_halts(List *halts)
 	{
 		ScHalt	   *halt = lfirst(lc);
 
-		sc_ledger_halt_as_read(halt->rollup, halt->fingerprint, halt->reason, halt->hint);
+		sc_ledger_halt_as_read(halt->rollup, halt->version, halt->reason, halt->hint);
 	}
 }
 

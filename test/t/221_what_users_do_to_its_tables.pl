@@ -134,6 +134,25 @@ state_is('hashtags', 'blocked');
 goes_on('P9: a query view is locked under a worker', 'executed');
 $locker->query_safe('ROLLBACK');
 goes_on('P9: it is free again');
+are_together();
+
+# A worker is about to halt a rollup, and waits for the query of the next one:
+# what a person has put right and resumed meanwhile is not halted any more.
+$mock->create_topic('quiet', 1);
+$node->create_tweets_stream(name => 'quiet');
+$node->create_hashtags_rollup(name => $_, stream => 'quiet') foreach 'repaired', 'waiting';
+state_is($_, 'idle') foreach 'repaired', 'waiting';
+$node->wait_for_sql('SELECT count(*), count(apart) FROM streamcount.stat_workers', '2|0');
+$locker->query_safe('BEGIN; LOCK TABLE waiting_query IN ACCESS EXCLUSIVE MODE');
+query('CREATE ROLE somebody; ALTER TABLE repaired_data OWNER TO somebody');
+new_worker();
+$node->wait_for_sql(q{SELECT count(*) FROM pg_locks WHERE relation = 'waiting_query'::regclass AND NOT granted}, '1');
+query(q{ALTER TABLE repaired_data OWNER TO CURRENT_USER; SELECT streamcount.resume('repaired')});
+like(state_is('repaired', '(?:idle|halted)'), qr/^idle/, 'P10: a rollup that was repaired and resumed before it was halted is not halted then');
+$locker->query_safe('ROLLBACK');
+state_is('waiting', 'idle');
+query(q{SELECT streamcount.drop_rollup('repaired'); SELECT streamcount.drop_rollup('waiting'); DROP ROLE somebody});
+are_together();
 
 # ---------------------------------------------------------------------
 # Two who lock the same rows in another order
