@@ -268,6 +268,9 @@ turn(ScWorker *w)
 	lost = sc_arrivals_events(w->served, w->source);
 	if ((w->served->faulted || lost) && sc_arrivals_pending(w->served))
 		flush(w);
+	/* The unit may be another one by now: nothing was written. */
+	if (w->served->faulted && sc_arrivals_pending(w->served))
+		return true;
 	if (w->served->faulted)
 		sc_arrivals_meet_fault(w->served, w->source);
 	/* Nobody knows what comes back: the next worker compares what it finds. */

@@ -219,6 +219,48 @@ $node->wait_for_sql("SELECT next_offset >= $end OR state = 'halted' FROM streamc
 is(sql(q{SELECT next_offset - counted FROM streamcount.progress WHERE rollup = 'trimmed'::regclass AND partition = 0}), '0',
 	'K13: nothing is left out where what was read last is deleted meanwhile');
 
+# ---------------------------------------------------------------------
+# What was read cannot be written while what comes behind it is deleted
+# ---------------------------------------------------------------------
+
+my @cut = qw(altered indexed);
+
+$node->set_up('streamcount.flush_interval' => '60s');
+foreach my $topic (@cut)
+{
+	$fake->create_topic($topic, 1);
+	sql(qq{CREATE FOREIGN TABLE ${topic}_stream (life int, n int) SERVER streamcount OPTIONS (topic '$topic', on_gap 'skip')});
+	create($topic, $topic);
+	$node->wait_for_sql("SELECT state FROM streamcount.rollups WHERE rollup = '$topic'::regclass", 'idle');
+}
+my $locker = $node->background_psql('postgres');
+$locker->query_safe(q{BEGIN; ALTER FOREIGN TABLE altered_stream OPTIONS (SET on_gap 'halt'); CREATE INDEX ON indexed_data (n)});
+foreach my $topic (@cut)
+{
+	my $served = $fake->count('empty');
+
+	$fake->fault($topic, 0, 5, 'empty');
+	$fake->append($topic, 0, records(1, 0, 4));
+	$fake->append($topic, 0, records(1, 5, 19));
+	$until = time + $PostgreSQL::Test::Utils::timeout_default;
+	sleep 0.1 while $fake->count('empty') == $served && time < $until;
+	$fake->append($topic, 0, records(1, 20, 20));
+	$fake->trim($topic, 0, 20);
+}
+$node->wait_for_sql(q{SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted}, scalar @cut);
+$locker->query_safe('COMMIT');
+$locker->quit;
+$node->set_up('streamcount.flush_interval' => '50ms');
+$node->wait_for_sql(q{SELECT next_offset = 21 OR state = 'halted' FROM streamcount.progress WHERE rollup = 'altered'::regclass}, 't');
+is(sql(q{SELECT state, reason FROM streamcount.progress WHERE rollup = 'altered'::regclass}),
+	'halted|messages from offset 0 to before 20 are lost: Kafka has deleted them',
+	'K13: what is lost is not noted as such by an option that is in force no more');
+is(sql(q{SELECT count(*) FROM streamcount.gaps WHERE rollup = 'altered'::regclass}), '0', 'K13: ... but halts');
+$node->wait_for_offsets('indexed', 21);
+is(sql(q{SELECT first_offset, end_offset FROM streamcount.gaps WHERE rollup = 'indexed'::regclass}), '5|20',
+	'K13: what was read before the loss is counted, also where it could not be written at once');
+is(counts('indexed'), '1*6', 'K13: ... and all the rest');
+
 is($node->log_count(qr/was terminated by signal|PANIC|TRAP:/), 0, 'no crash');
 $node->stop('fast');
 $fake->stop;
