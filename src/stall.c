@@ -225,20 +225,19 @@ watch_position(ScServed *served, ScPosition *position, TimestampTz now)
 	return true;
 }
 
-void
+bool
 sc_stall_watch(ScServed *served, TimestampTz now)
 {
 	bool		start_anew = false;
 
 	if (!TimestampDifferenceExceeds(served->watched_at, now, SC_STALL_LOOK_MS))
-		return;
+		return false;
 	served->watched_at = now;
 	for (int i = 0; i < served->npositions; i++)
 		start_anew |= watch_position(served, &served->positions[i], now);
-	if (!start_anew)
-		return;
-	(void) remember(served);
-	sc_unit_start_anew(DEBUG1, "a stalled partition is tried again");
+	if (start_anew)
+		(void) remember(served);
+	return start_anew;
 }
 
 bool

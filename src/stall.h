@@ -30,11 +30,12 @@ extern void sc_stall_end(ScServed *served, ScPosition *position);
 
 /*
  * Silence becomes a stall, a long one asks for a new worker, and so does the
- * end of a rest.  To be called at least once in SC_STALL_LOOK_MS while
+ * end of a rest: true when one is to be started, with all that was read before
+ * it committed.  To be called at least once in SC_STALL_LOOK_MS while
  * sc_stall_looks() is true.
  */
 #define SC_STALL_LOOK_MS 1000
-extern void sc_stall_watch(ScServed *served, TimestampTz now);
+extern bool sc_stall_watch(ScServed *served, TimestampTz now);
 extern bool sc_stall_looks(const ScServed *served);
 
 /* The brokers do not answer at all: that is not a partition's silence. */

@@ -280,7 +280,13 @@ turn(ScWorker *w)
 	if (flush_due(w, now))
 		flush(w);
 	sc_worker_ask_around(w, now);
-	sc_stall_watch(w->served, now);
+	if (sc_stall_watch(w->served, now))
+	{
+		/* Else the next worker would read all of it once more, and so on. */
+		if (sc_arrivals_pending(w->served))
+			flush(w);
+		sc_unit_start_anew(DEBUG1, "a stalled partition is tried again");
+	}
 	if (sc_report_due(now) == 0)
 		sc_report_progress(w->served, w->end_answered);
 	if (taken == 0 && drained && may_join(w))

@@ -40,6 +40,15 @@ $usual->init(
 $usual->start;
 $usual->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 
+# And one whose workers end by a stall sooner than they commit
+my $patient = StreamCount::Node->new('patient');
+$patient->init(
+	brokers => $fake->bootstrap,
+	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\n"
+	  . "streamcount.metadata_interval = 1s\nstreamcount.flush_interval = 60s\n");
+$patient->start;
+$patient->safe_psql('postgres', 'CREATE EXTENSION streamcount');
+
 sub tweets
 {
 	return [ map { { value => qq({"created_at": "2014-09-21T10:00:00Z", "text": "the #first and #tag$_"}) } } @_ ];
@@ -115,6 +124,17 @@ $usual->wait_for_sql(q{SELECT next_offset > 0 FROM streamcount.progress WHERE ro
 my $in_line_since = time;
 my $in_line_worker = q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'in_line'::regclass};
 my $in_line_pid = $usual->safe_psql('postgres', $in_line_worker);
+
+# One of two partitions is silent.
+$fake->create_topic('patient', 2);
+foreach my $partition (0, 1)
+{
+	$fake->append('patient', $partition, tweets(1 .. 5));
+	$fake->append('patient', $partition, tweets(6 .. 10));
+}
+$fake->fault('patient', 0, 7, 'empty');
+$patient->create_tweets_stream(name => 'patient');
+$patient->create_hashtags_rollup(name => 'of_patient', stream => 'patient');
 
 my $begin = time;
 for my $case (@silent)
@@ -196,6 +216,20 @@ for my $case (@silent)
 }
 $node->wait_for_sql('SELECT count(*) FROM streamcount.problems', '0');
 pass('nothing is left of the problems');
+
+# ---------------------------------------------------------------------
+# Workers that end by a stall, and flushes that are further apart
+# ---------------------------------------------------------------------
+
+$patient->wait_for_offsets('of_patient', '5 10', timeout => 60);
+pass('K20: what was read is counted before a silent partition is tried again');
+is($patient->safe_psql('postgres', q{SELECT partition, state FROM streamcount.progress WHERE rollup = 'of_patient'::regclass AND reason <> ''}), '0|stalled',
+	'K20: ... which goes on being stalled');
+$patient->set_up('streamcount.flush_interval' => '50ms');
+$fake->heal('patient');
+$patient->wait_for_offsets('of_patient', '10 10');
+is($patient->differences($fake, 'patient', name => 'of_patient'), '', 'K20: ... and when the fault is over all is counted, exactly');
+$patient->stop('fast');
 
 # ---------------------------------------------------------------------
 # By default
