@@ -196,7 +196,7 @@ out_of_range(ScServed *served, ScSource *source, ScPosition *position)
 		!sc_source_offsets(source, 1, &position->partition, SC_OFFSET_LATEST, &end, 1000, &error))
 		sc_stall_fail(served, position,
 					  psprintf("offset " INT64_FORMAT " is refused, and the oldest and newest could not be asked for: %s",
-							   position->next, error));
+							   position->next, error), false);
 	if (position->next < oldest && served->stream->skip_gaps)
 		lose_until(served, position->partition, oldest);
 	if (position->next < oldest)
@@ -212,14 +212,14 @@ out_of_range(ScServed *served, ScSource *source, ScPosition *position)
 		sc_unit_start_anew(DEBUG1, "the message to begin with is gone");
 	sc_stall_fail(served, position,
 				  psprintf("offset " INT64_FORMAT " is refused, though it is between the oldest and the newest",
-						   position->next));
+						   position->next), false);
 }
 
 static void
 corrupt(ScServed *served, ScPosition *position, const char *text)
 {
-	if (!position->stalled || position->stall.tries < CORRUPT_TRIES)
-		sc_stall_fail(served, position, text);
+	if (!position->stalled || position->stall.broken < CORRUPT_TRIES)
+		sc_stall_fail(served, position, text, true);
 	halt_partition(served, position->partition, 0, position->next + 1,
 				   psprintf("the batch at offset " INT64_FORMAT " is broken: %s", position->next, text),
 				   "Repair the topic and run streamcount.resume(), or go on behind it by streamcount.skip_to().");
@@ -246,7 +246,7 @@ sc_arrivals_meet_fault(ScServed *served, ScSource *source)
 			sc_unit_start_anew(DEBUG1, served->fault_text);
 			break;
 		default:
-			sc_stall_fail(served, position, served->fault_text);
+			sc_stall_fail(served, position, served->fault_text, false);
 	}
 }
 

@@ -147,9 +147,10 @@ begin(ScServed *served, ScPosition *position, const char *reason)
 }
 
 void
-sc_stall_fail(ScServed *served, ScPosition *position, const char *reason)
+sc_stall_fail(ScServed *served, ScPosition *position, const char *reason, bool broken)
 {
 	begin(served, position, reason);
+	position->stall.broken = broken ? position->stall.broken + 1 : 0;
 	position->stall.retry_at = end_of_rest(++position->stall.tries, QUICK_TRIES,
 										   REST_FIRST_MS, REST_MOST_MS);
 	(void) remember(served);
@@ -220,6 +221,7 @@ watch_position(ScServed *served, ScPosition *position, TimestampTz now)
 		!TimestampDifferenceExceeds(position->behind_since, now,
 									silence_ms() * RESTART_SILENCES << doublings))
 		return false;
+	position->stall.broken = 0;
 	position->stall.retry_at = end_of_rest(++position->stall.tries, SILENT_QUICK_TRIES,
 										   SILENT_REST_FIRST_MS, SILENT_REST_MOST_MS);
 	return true;

@@ -20,10 +20,11 @@ extern bool sc_stall_rests(const ScPosition *position);
 
 /*
  * Reading the partition has failed: it is stalled from now on, and a new
- * worker tries it again, after a rest that doubles each time.
+ * worker tries it again, after a rest that doubles each time.  Broken batches
+ * are counted: other faults say nothing of what the partition holds.
  */
 pg_noreturn extern void sc_stall_fail(ScServed *served, ScPosition *position,
-									  const char *reason);
+									  const char *reason, bool broken);
 
 /* Something has come, or there is nothing to come any more. */
 extern void sc_stall_end(ScServed *served, ScPosition *position);

@@ -136,6 +136,14 @@ $fake->fault('patient', 0, 7, 'empty');
 $patient->create_tweets_stream(name => 'patient');
 $patient->create_hashtags_rollup(name => 'of_patient', stream => 'patient');
 
+# One is not read for other reasons before it is broken on the wire, once.
+$fake->create_topic('turned', 1);
+$fake->append('turned', 0, tweets(1 .. 5));
+$fake->fault('turned', 0, 0, 'error -1', times => 6);
+$fake->fault('turned', 0, 0, 'error 2', times => 1);
+$patient->create_tweets_stream(name => 'turned');
+$patient->create_hashtags_rollup(name => 'of_turned', stream => 'turned');
+
 my $begin = time;
 for my $case (@silent)
 {
@@ -229,6 +237,9 @@ $patient->set_up('streamcount.flush_interval' => '50ms');
 $fake->heal('patient');
 $patient->wait_for_offsets('of_patient', '10 10');
 is($patient->differences($fake, 'patient', name => 'of_patient'), '', 'K20: ... and when the fault is over all is counted, exactly');
+$patient->wait_for_sql(q{SELECT state, next_offset FROM streamcount.progress WHERE rollup = 'of_turned'::regclass}, qr/^(?:halted.*|.*[|]5)$/);
+is($patient->safe_psql('postgres', q{SELECT next_offset, reason FROM streamcount.progress WHERE rollup = 'of_turned'::regclass}), '5|',
+	'K18: a batch that is broken once, after other faults, goes on by itself');
 $patient->stop('fast');
 
 # ---------------------------------------------------------------------
