@@ -480,6 +480,15 @@ CREATE VIEW streamcount.rollups AS
 				FROM streamcount.progress p
 				WHERE p.rollup OPERATOR(pg_catalog.=) r.rollup
 				UNION ALL
+				-- Partitions that it has not begun
+				SELECT l.state, l.since, CASE WHEN r.may_see_reason THEN l.reason END,
+					'It begins by itself as soon as the brokers tell its offsets.'
+				FROM streamcount.live_partitions() AS l
+				WHERE l.rollup OPERATOR(pg_catalog.=) r.rollup
+					AND NOT EXISTS (SELECT FROM streamcount.rollup_progress b
+						WHERE b.rollup OPERATOR(pg_catalog.=) l.rollup
+							AND b.partition OPERATOR(pg_catalog.=) l.partition)
+				UNION ALL
 				SELECT COALESCE(s.state, u.state, 'down'), COALESCE(s.since, u.since),
 					CASE WHEN NOT r.may_see_reason THEN NULL
 						WHEN s.state IS NOT NULL THEN s.reason
@@ -498,7 +507,7 @@ CREATE VIEW streamcount.rollups AS
 			) AS x
 			ORDER BY pg_catalog.array_position(
 				'{halted,down,blocked,stalled,connecting,restoring,paused,waiting,catching_up,running,idle}'::pg_catalog.text[],
-				x.state) LIMIT 1) AS w ON true;
+				x.state), x.hint IS NULL LIMIT 1) AS w ON true;
 COMMENT ON VIEW streamcount.rollups IS
 	'the rollups, with the worst state of their partitions';
 

@@ -16,6 +16,9 @@
 /* Arrivals within this time make a partition "running". */
 #define RUNNING_MS 2000
 
+/* The offsets of a topic that was made a moment ago may be told a moment later. */
+#define BEGIN_PATIENCE_MS 3000
+
 static ScState last_state = SC_STATE_DOWN;
 static TimestampTz reported_at = 0;
 
@@ -122,6 +125,53 @@ put_part(const ScServed *served, const ScTask *task, const ScPart *part,
 }
 
 static bool
+is_late_to_begin(const ScServed *served)
+{
+	return TimestampDifferenceExceeds(served->loaded_at, sc_clock_now(), BEGIN_PATIENCE_MS);
+}
+
+/*
+ * A partition that a rollup has not begun has no end that is known: who waits
+ * for all of them is not answered.
+ */
+static void
+put_not_begun(const ScServed *served, const ScTask *task)
+{
+	ScLive		live = {.db = MyDatabaseId,.rollup = task->rollup->relid,.state = SC_STATE_CONNECTING,
+		.since = task->not_begun_since,.next_offset = -1,.high_watermark = -1,.low_watermark = -1,
+	.last_message_ms = -1};
+
+	if (is_late_to_begin(served))
+	{
+		live.state = SC_STATE_STALLED;
+		sc_stats_put_reason(live.reason, task->not_begun);
+	}
+	for (int p = 0; p < served->topic_partitions; p++)
+	{
+		if (sc_task_part(task, p) != NULL)
+			continue;
+		live.partition = p;
+		sc_stats_live_put(&live);
+	}
+}
+
+/* Nothing is read, since nothing has begun: why; else NULL. */
+static const char *
+waits_to_begin(const ScServed *served)
+{
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		const ScTask *task = lfirst(lc);
+
+		if (served->npositions == 0 && task->not_begun)
+			return task->not_begun;
+	}
+	return NULL;
+}
+
+static bool
 is_denied(const ScServed *served)
 {
 	for (int i = 0; i < served->npositions; i++)
@@ -166,9 +216,16 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 
 		for (int i = 0; i < task->nparts; i++)
 			put_part(served, task, &task->parts[i], end_request, now);
+		if (task->not_begun)
+			put_not_begun(served, task);
 	}
 	if (is_denied(served))
 		sc_report_denied(served);
+	else if (waits_to_begin(served))
+	{
+		if (is_late_to_begin(served))
+			sc_report_state(served, SC_STATE_STALLED, waits_to_begin(served));
+	}
 	else
 	{
 		sum = summary(served, now, reason);

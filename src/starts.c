@@ -12,13 +12,18 @@
  */
 #include "postgres.h"
 
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
 #include "clock.h"
 #include "starts.h"
 #include "stream.h"
 
-/* A broker question is repeated so often. */
-#define ANSWER_TRIES 30
+/* While all wait for the answer, a question is repeated so often; later it comes again. */
+#define START_TRIES 3
 #define ANSWER_TIMEOUT_MS 1000
+/* Where there is no answer for all, each is asked about alone, for so long at a time. */
+#define ONE_BY_ONE_MS 500
 
 static bool topic_was_missing = false;
 
@@ -28,45 +33,79 @@ sc_starts_topic_was_missing(void)
 	topic_was_missing = true;
 }
 
-static void
-ask_offsets(ScSource *source, const ScStream *stream, int n, const int32 *partitions,
-			int64 timestamp_ms, int64 *offsets)
+typedef struct Asking
 {
-	const char *error = NULL;
+	ScServed   *served;
+	ScSource   *source;
+	int			tries;
+	const char *error;			/* what was told in place of offsets */
+} Asking;
 
-	for (int i = 0; i < ANSWER_TRIES; i++)
+static bool
+ask_offsets(Asking *a, int n, const int32 *partitions, int64 timestamp_ms, int64 *offsets)
+{
+	for (int i = 0; i < a->tries; i++)
 	{
 		TimestampTz asked_at = sc_clock_now();
 
-		if (sc_source_offsets(source, n, partitions, timestamp_ms, offsets,
-							  ANSWER_TIMEOUT_MS, &error))
-			return;
-		sc_source_pause(asked_at);
+		if (sc_source_offsets(a->source, n, partitions, timestamp_ms, offsets,
+							  ANSWER_TIMEOUT_MS, &a->error))
+			return true;
+		if (i + 1 < a->tries)
+			sc_source_pause(asked_at);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("could not ask for offsets of Kafka topic \"%s\": %s", stream->topic,
-					error ? error : "no answer")));
+	return false;
 }
 
 /* Where a rollup that has read nothing begins, for each of n partitions. */
-static void
-resolve_start(ScServed *served, ScSource *source, const ScRollup *rollup,
-			  int n, const int32 *partitions, int64 *offsets)
+static bool
+resolve_start(Asking *a, const ScRollup *rollup, int n, const int32 *partitions, int64 *offsets)
 {
 	ScStart		start = rollup->start ? sc_stream_parse_start(rollup->start) :
-		served->stream->start;
+		a->served->stream->start;
 	int64		time = SC_OFFSET_EARLIEST;
 
 	if (start.kind == SC_START_LATEST && !topic_was_missing)
 		time = SC_OFFSET_LATEST;
 	else if (start.kind == SC_START_TIMESTAMP)
 		time = start.timestamp_ms;
-	ask_offsets(source, served->stream, n, partitions, time, offsets);
+	if (!ask_offsets(a, n, partitions, time, offsets))
+		return false;
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < start.noffsets; j++)
 			if (start.partitions[j] == partitions[i])
 				offsets[i] = start.offsets[j];
+	return true;
+}
+
+/*
+ * One partition that nobody can tell about leaves a question for all of them
+ * unanswered.  Keeps those that are answered for, and returns how many.  Not
+ * always the same ones are asked about first, for the time may be over before
+ * the last ones.
+ */
+static int
+ask_oldest(Asking *a, int n, int32 *partitions, int64 *offsets)
+{
+	static int	turn = 0;
+	int32	   *wanted = palloc(sizeof(int32) * n);
+	TimestampTz end;
+	int			answered = 0;
+
+	memcpy(wanted, partitions, sizeof(int32) * n);
+	if (ask_offsets(a, n, partitions, SC_OFFSET_EARLIEST, offsets))
+		answered = n;
+	end = TimestampTzPlusMilliseconds(sc_clock_now(), ONE_BY_ONE_MS);
+	a->tries = 1;
+	turn = (turn + 1) % n;
+	for (int i = 0; answered < n && n > 1 && i < n && sc_clock_now() < end; i++)
+	{
+		partitions[answered] = wanted[(turn + i) % n];
+		if (ask_offsets(a, 1, &partitions[answered], SC_OFFSET_EARLIEST, &offsets[answered]))
+			answered++;
+	}
+	pfree(wanted);
+	return answered;
 }
 
 static bool
@@ -80,29 +119,15 @@ has_partition(const ScRollup *rollup, int32 partition)
 
 /* Commit the beginnings of one rollup's new partitions, all of them at once. */
 static void
-begin_partitions(ScServed *served, ScSource *source, ScRollup *rollup,
-				 int npartitions, const char *cluster)
+commit_beginnings(ScRollup *rollup, int n, const int32 *partitions, const int64 *offsets,
+				  const char *cluster)
 {
-	int32	   *partitions = palloc(sizeof(int32) * npartitions);
-	int64	   *offsets = palloc(sizeof(int64) * npartitions);
-	int			n = 0;
-
-	for (int p = 0; p < npartitions; p++)
-		if (!has_partition(rollup, p))
-			partitions[n++] = p;
-	if (n == 0)
-		return;
-	if (rollup->nprogress == 0)
-		resolve_start(served, source, rollup, n, partitions, offsets);
-	else
-		ask_offsets(source, served->stream, n, partitions, SC_OFFSET_EARLIEST, offsets);
-
 	sc_ledger_start();
 	for (int i = 0; i < n; i++)
 		sc_ledger_begin_partition(rollup, partitions[i], offsets[i], cluster);
 	sc_ledger_commit();
 
-	rollup->progress = rollup->nprogress == 0 ? palloc0(sizeof(ScProgress) * npartitions) :
+	rollup->progress = rollup->nprogress == 0 ? palloc(sizeof(ScProgress) * n) :
 		repalloc(rollup->progress, sizeof(ScProgress) * (rollup->nprogress + n));
 	for (int i = 0; i < n; i++)
 	{
@@ -113,6 +138,82 @@ begin_partitions(ScServed *served, ScSource *source, ScRollup *rollup,
 		progress->start_offset = progress->next_offset = offsets[i];
 		progress->seen.offset = -1;
 	}
+}
+
+/* Why it has not begun everywhere, for the views. */
+static void
+note_not_begun(ScServed *served, ScTask *task, const char *reason)
+{
+	char	   *before = task->not_begun;
+
+	task->not_begun = reason ? MemoryContextStrdup(served->cx, reason) : NULL;
+	if (before != NULL)
+		pfree(before);
+	else
+		task->not_begun_since = GetCurrentTimestamp();
+}
+
+/*
+ * Begin what can be begun of one rollup: how many partitions.  One that has
+ * read nothing begins everywhere or nowhere, for "latest" and times mean one
+ * moment.  One that has leaves out what nobody can tell about, which will be
+ * read from its beginning whenever that is known.
+ */
+static int
+begin_rollup(Asking *a, ScTask *task)
+{
+	ScRollup   *rollup = task->rollup;
+	int			npartitions = a->served->topic_partitions;
+	int32	   *partitions = palloc(sizeof(int32) * npartitions);
+	int64	   *offsets = palloc(sizeof(int64) * npartitions);
+	int32		leaderless = -1;
+	char		reason[SC_REASON_LEN];
+	int			led = 0;
+	int			begun = 0;
+
+	for (int p = npartitions - 1; p >= 0; p--)
+	{
+		if (has_partition(rollup, p))
+			continue;
+		if (sc_source_is_led(a->source, p))
+			partitions[led++] = p;
+		else
+			leaderless = p;
+	}
+	if (led > 0 && rollup->nprogress > 0)
+		begun = ask_oldest(a, led, partitions, offsets);
+	else if (led > 0 && leaderless < 0 && resolve_start(a, rollup, led, partitions, offsets))
+		begun = led;
+	if (begun > 0)
+		commit_beginnings(rollup, begun, partitions, offsets,
+						  sc_source_cluster_id(a->source, ANSWER_TIMEOUT_MS));
+	if (leaderless >= 0)
+		snprintf(reason, sizeof(reason), "not begun yet: no broker leads partition %d", leaderless);
+	else
+		snprintf(reason, sizeof(reason), "not begun yet: offsets could not be asked for: %s", a->error);
+	note_not_begun(a->served, task, leaderless >= 0 || begun < led ? reason : NULL);
+	pfree(partitions);
+	pfree(offsets);
+	return begun;
+}
+
+/* Of all rollups. */
+static int
+begin_all(ScServed *served, ScSource *source, int tries)
+{
+	int			begun = 0;
+	ListCell   *lc;
+
+	served->not_begun = false;
+	foreach(lc, served->tasks)
+	{
+		ScTask	   *task = lfirst(lc);
+		Asking		a = {.served = served,.source = source,.tries = tries};
+
+		begun += begin_rollup(&a, task);
+		served->not_begun |= task->not_begun != NULL;
+	}
+	return begun;
 }
 
 /* Offsets mean nothing in another cluster, nor where the partition is gone. */
@@ -151,19 +252,21 @@ by_partition(const void *a, const void *b)
 }
 
 void
-sc_starts_resolve(ScServed *served, ScSource *source, int npartitions)
+sc_starts_resolve(ScServed *served, ScSource *source)
 {
 	const char *cluster = sc_source_cluster_id(source, ANSWER_TIMEOUT_MS);
 	ListCell   *lc;
 
 	foreach(lc, served->tasks)
+		halt_misfits(((ScTask *) lfirst(lc))->rollup, served->topic_partitions, cluster);
+	(void) begin_all(served, source, START_TRIES);
+	foreach(lc, served->tasks)
 	{
 		ScRollup   *rollup = ((ScTask *) lfirst(lc))->rollup;
 		bool		unpinned = false;
 
-		halt_misfits(rollup, npartitions, cluster);
-		begin_partitions(served, source, rollup, npartitions, cluster);
-		qsort(rollup->progress, rollup->nprogress, sizeof(ScProgress), by_partition);
+		if (rollup->nprogress > 1)
+			qsort(rollup->progress, rollup->nprogress, sizeof(ScProgress), by_partition);
 		for (int i = 0; i < rollup->nprogress; i++)
 			if (rollup->progress[i].cluster == NULL)
 				unpinned = true;
@@ -174,4 +277,10 @@ sc_starts_resolve(ScServed *served, ScSource *source, int npartitions)
 			sc_ledger_commit();
 		}
 	}
+}
+
+bool
+sc_starts_begin_rest(ScServed *served, ScSource *source)
+{
+	return served->not_begun && begin_all(served, source, 1) > 0;
 }

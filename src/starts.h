@@ -14,10 +14,13 @@
 
 /*
  * Give every served rollup a progress row for each of the topic's
- * partitions, and halt those whose rows do not fit the topic.  Raises ERROR
- * when the brokers do not answer.
+ * partitions that the brokers tell enough about, and halt those whose rows do
+ * not fit the topic.
  */
-extern void sc_starts_resolve(ScServed *served, ScSource *source, int npartitions);
+extern void sc_starts_resolve(ScServed *served, ScSource *source);
+
+/* What could not be begun then; true when some of it is, and a new start takes it up. */
+extern bool sc_starts_begin_rest(ScServed *served, ScSource *source);
 
 /* The topic was seen missing: what is in it now came after the rollups. */
 extern void sc_starts_topic_was_missing(void);

@@ -10,6 +10,8 @@
 
 #include "streamcount.h"
 
+#include "datatype/timestamp.h"
+
 #include "catalog.h"
 
 /* One partition of a task.  The lower half is what the flush in hand adds. */
@@ -59,6 +61,8 @@ typedef struct ScTask
 	const struct ScTallyPlan *plan; /* NULL: its messages go the executor's way */
 	int			nparts;
 	ScPart	   *parts;
+	char	   *not_begun;		/* why it has no part of some partitions; NULL: it has all */
+	TimestampTz not_begun_since;
 	bool		set_aside;		/* halted or blocked: not part of the next flush */
 
 	/*

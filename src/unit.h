@@ -60,6 +60,7 @@ typedef struct ScServed
 	ScWay	   *way;
 	bool		look_back;		/* some position is to */
 	bool		leaderless;		/* some position is */
+	bool		not_begun;		/* some task has not begun everywhere */
 	int64		bytes;			/* of payloads that the way holds */
 	int64		careful;		/* messages left to be read by the executor's way alone */
 	bool		careful_done;
@@ -87,10 +88,10 @@ extern ScServed *sc_unit_load(const ScUnit *unit, MemoryContext cx);
 extern bool sc_unit_changed(const ScServed *served, bool *locked);
 
 /*
- * Make numbers of all starts and commit them; set the positions.  Brokers are
- * asked and waited for: not in a transaction.
+ * Make numbers of all starts and commit them, as far as the brokers tell; set
+ * the positions.  They are waited for: not in a transaction.
  */
-extern void sc_unit_resolve(ScServed *served, ScSource *source, int npartitions);
+extern void sc_unit_resolve(ScServed *served, ScSource *source);
 
 extern ScPosition *sc_unit_position(const ScServed *served, int32 partition);
 

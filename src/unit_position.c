@@ -140,15 +140,15 @@ set_positions(ScServed *served, int npartitions)
 }
 
 void
-sc_unit_resolve(ScServed *served, ScSource *source, int npartitions)
+sc_unit_resolve(ScServed *served, ScSource *source)
 {
 	MemoryContext old = MemoryContextSwitchTo(served->cx);
 	ListCell   *lc;
 
-	sc_starts_resolve(served, source, npartitions);
+	sc_starts_resolve(served, source);
 	foreach(lc, served->tasks)
 		make_parts(lfirst(lc), served->cx);
 	send_apart(served);
-	set_positions(served, npartitions);
+	set_positions(served, served->topic_partitions);
 	MemoryContextSwitchTo(old);
 }

@@ -322,7 +322,7 @@ connect_source(ScWorker *w)
 	w->source = await_client(w);
 	AddWaitEventToSet(w->waits, WL_SOCKET_READABLE, sc_source_fd(w->source), NULL, NULL);
 	served->topic_partitions = sc_worker_await_topic(w);
-	sc_unit_resolve(served, w->source, served->topic_partitions);
+	sc_unit_resolve(served, w->source);
 	sc_stall_load(served);
 	sc_arrivals_ask_watermarks(served, w->source, SC_QUESTION_MS);
 	sc_arrivals_assign(served, w->source);

@@ -126,7 +126,8 @@ sc_worker_answer_wait(ScWorker *w)
 long
 sc_worker_look_interval(const ScWorker *w)
 {
-	if (sc_report_in_trouble() || w->served->leaderless || w->mute_since != 0)
+	if (sc_report_in_trouble() || w->served->leaderless || w->served->not_begun ||
+		w->mute_since != 0)
 		return AWAY_MS;
 	return w->unanswered > 0 ? SC_QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
 }
@@ -155,6 +156,8 @@ sc_worker_ask_around(ScWorker *w, TimestampTz now)
 	}
 	if (npartitions != w->served->topic_partitions)
 		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
+	if (sc_starts_begin_rest(w->served, w->source))
+		sc_unit_start_anew(DEBUG1, "what had to wait for its offsets is begun");
 	if (sc_arrivals_ask_watermarks(w->served, w->source, SC_QUESTION_MS))
 		sc_arrivals_look_back(w->served, w->source, false);
 	sc_report_progress(w->served, w->end_answered);

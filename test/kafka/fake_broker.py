@@ -8,6 +8,8 @@ stdin, a JSON object, by "ok", "ok VALUE" or "error: ...".  Ends with stdin,
 so that it never outlives whoever started it.
 
   {"do": "create", "topic": T, "partitions": N}
+  {"do": "grow", "topic": T, "partitions": N, "led": true}
+      the new ones of its N partitions have a leader, or have none
   {"do": "append", "topic": T, "partition": P, "records": [RECORD ...], ...}
       one batch.  RECORD: {"value": V, "key": K, "offset": O, "timestamp": MS}
       of which all may be left out: NULL, the next offset, the present.  Also
@@ -22,10 +24,11 @@ so that it never outlives whoever started it.
   {"do": "slow", "topic": T, "seconds": S}
       each fetch gives no more than one batch of it, after so long, and what is
       asked on the same connection has to wait for that
-  {"do": "lead", "topic": T, "partition": P, "leader": N}
-      1: by this broker, as at first; -1: by none
-  {"do": "refuse", "topic": T, "what": REQUEST, "error": N}
-      answer "metadata" or "list offsets" of it by this error; 0: no longer
+  {"do": "lead", "topic": T, "partition": P, "led": true}
+      by this broker, as at first, or by none
+  {"do": "refuse", "topic": T, "what": REQUEST, "partition": P, "error": N}
+      "metadata", or "list offsets" of a partition (without it: of all): this
+      error is the answer; 0: no longer
   {"do": "deaf", "is": true}          connections are accepted, and nothing is
       answered; until it is not
   {"do": "count", "what": WHAT}       how often: a fault by its kind, a request
@@ -64,6 +67,7 @@ NAMES = {FETCH: "fetch", LIST_OFFSETS: "list offsets", METADATA: "metadata",
 VERSIONS = {0: (0, 7), FETCH: (4, 4), LIST_OFFSETS: (1, 2), METADATA: (1, 4),
             FIND_COORDINATOR: (0, 1), API_VERSIONS: (0, 3)}
 OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC, UNSUPPORTED_VERSION = 1, 3, 35
+LEADER_NOT_AVAILABLE, NOT_LEADER = 5, 6
 GZIP, UNKNOWN_CODEC, LOG_APPEND_TIME = 1, 7, 8
 UNKNOWN_MAGIC = 9
 LARGE = 1900000000
@@ -145,12 +149,12 @@ class Batch:
 
 
 class Partition:
-    def __init__(self):
+    def __init__(self, led=True):
         self.batches = []
         self.oldest = 0
         self.end = 0
         self.faults = []
-        self.leader = 1
+        self.led = led
 
 
 class Fault:
@@ -202,6 +206,8 @@ class Log:
 
     def fetch(self, partition, offset, most):
         """(error, bytes of batches or None for no answer at all, is large)"""
+        if not partition.led:
+            return NOT_LEADER, b"", False
         if offset < partition.oldest or offset > partition.end:
             return OFFSET_OUT_OF_RANGE, b"", False
         out = b""
@@ -330,9 +336,10 @@ class Connection:
     def metadata_of(self, name):
         self.log.count(f"metadata {name}")
         partitions = self.log.topics.get(name, [])
-        error = self.log.refused.get(("metadata", name), 0) if name in self.log.topics else UNKNOWN_TOPIC
+        error = self.log.refused.get(("metadata", name, None), 0) if name in self.log.topics else UNKNOWN_TOPIC
         return (struct.pack(">h", error) + string(name) + b"\0"
-                + array([struct.pack(">hii", 0, i, partition.leader) + struct.pack(">iiii", 1, 1, 1, 1)
+                + array([struct.pack(">hii", *((0, i, 1) if partition.led else (LEADER_NOT_AVAILABLE, i, -1)))
+                         + struct.pack(">iiii", 1, 1, 1, 1)
                          for i, partition in enumerate(partitions)]))
 
     def list_offsets(self, version, request):
@@ -344,11 +351,12 @@ class Connection:
         with self.log.changed:
             for name, asked in topics:
                 self.log.count(f"list offsets {name}")
-                refused = self.log.refused.get(("list offsets", name), 0)
+                refused = self.log.refused.get(("list offsets", name, None), 0)
                 answers = []
                 for number, timestamp in asked:
                     partition = self.log.partition(name, number)
-                    error = refused if partition else UNKNOWN_TOPIC
+                    error = (UNKNOWN_TOPIC if not partition else NOT_LEADER if not partition.led
+                             else self.log.refused.get(("list offsets", name, number), refused))
                     offset = -1 if not partition else partition.end if timestamp == -1 else partition.oldest
                     answers.append(struct.pack(">ihqq", number, error, -1, offset))
                 out.append(string(name) + array(answers))
@@ -406,6 +414,9 @@ def obey(log, command):
     what = command["do"]
     if what == "create":
         log.topics[command["topic"]] = [Partition() for _ in range(command["partitions"])]
+    elif what == "grow":
+        partitions = log.topics[command["topic"]]
+        partitions.extend(Partition(command["led"]) for _ in range(command["partitions"] - len(partitions)))
     elif what == "remake":
         # Of its batches some would be read before the others were there.
         partition = Partition()
@@ -418,7 +429,7 @@ def obey(log, command):
     elif what == "slow":
         log.slow[command["topic"]] = command["seconds"]
     elif what == "refuse":
-        log.refused[command["what"], command["topic"]] = command["error"]
+        log.refused[command["what"], command["topic"], command.get("partition")] = command["error"]
     elif what == "deaf":
         log.deaf = command["is"]
     elif what == "count":
@@ -432,7 +443,7 @@ def obey(log, command):
         elif what == "trim":
             partition.oldest = command["oldest"]
         elif what == "lead":
-            partition.leader = command["leader"]
+            partition.led = command["led"]
         elif what == "fault":
             partition.faults.append(Fault(command["kind"], command["offset"], command.get("times", -1)))
         else:

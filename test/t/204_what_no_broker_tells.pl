@@ -174,7 +174,7 @@ $fake->append('awaited', $_, records(1, 0, 4)) for 0, 1;
 sql(q{CREATE FOREIGN TABLE awaited_stream (life int, n int) SERVER streamcount OPTIONS (topic 'awaited')});
 create('awaited', 'awaited');
 $node->wait_for_offsets('awaited', '5 5');
-for my $case ([ 'a partition that no broker leads', sub { $fake->lead('awaited', 1, $_[0] ? 1 : -1) } ],
+for my $case ([ 'a partition that no broker leads', sub { $fake->lead('awaited', 1, $_[0]) } ],
 	[ 'offsets that the brokers cannot tell', sub { $fake->refuse('awaited', 'list offsets', $_[0] ? 0 : 9) } ])
 {
 	my ($name, $set_well) = @$case;
@@ -186,6 +186,88 @@ for my $case ([ 'a partition that no broker leads', sub { $fake->lead('awaited',
 	is(sql(q{SELECT streamcount.wait('awaited', '60s')}), 't', '... and once they can, the next one is answered');
 }
 sql(q{SELECT streamcount.drop_rollup('awaited')});
+
+# ---------------------------------------------------------------------
+# No offsets
+# ---------------------------------------------------------------------
+
+sub counted
+{
+	my ($rollup, $counted, $name) = @_;
+
+	ok(eval {
+			$node->wait_for_sql("SELECT string_agg(partition || ':' || counted, ' ' ORDER BY partition)
+				FROM streamcount.progress WHERE rollup = '$rollup'::regclass", $counted, timeout => 60);
+			1;
+	}, $name) or diag $@;
+	return;
+}
+
+sub waits
+{
+	my ($rollup, $reason, $name) = @_;
+
+	ok(eval {
+			$node->wait_for_sql("SELECT state, reason, hint FROM streamcount.problems WHERE rollup = '$rollup'::regclass",
+				qr/^stalled\|not begun yet: $reason\|It begins by itself/, timeout => 60);
+			1;
+	}, $name) or diag $@;
+	return;
+}
+
+sub append_to
+{
+	my ($topic, @partitions) = @_;
+
+	$fake->append($topic, $_, [ { value => '{"life": 1, "n": 1}' } ]) foreach @partitions;
+	return;
+}
+
+# A rollup that is to begin, beside one that has begun, and one that is alone
+$fake->create_topic($_, 3) foreach qw(elder lonely);
+append_to('elder', 0 .. 2);
+sql(q{
+	CREATE FOREIGN TABLE elder_stream (life int, n int) SERVER streamcount OPTIONS (topic 'elder');
+	CREATE FOREIGN TABLE lonely_stream (life int, n int) SERVER streamcount OPTIONS (topic 'lonely')});
+create('elder', 'elder');
+counted('elder', '0:1 1:1 2:1', 'a rollup has begun');
+$fake->lead($_, 2, 0) foreach qw(elder lonely);
+sql(q{SELECT streamcount.create_rollup('younger', 'SELECT life, count(*) AS n FROM elder_stream GROUP BY life', start => 'latest')});
+create('lonely', 'lonely');
+append_to('elder', 0, 1);
+counted('elder', '0:2 1:2 2:1', 'K4: no broker leads a partition: a rollup that is to begin does not keep another one from what there is');
+waits('younger', 'no broker leads partition 2', 'K4: ... it waits itself, and says for what');
+waits('lonely', 'no broker leads partition 2', 'K4: ... and so does one that is alone');
+is(sql(q{SELECT count(*) FROM streamcount.progress WHERE rollup IN ('younger'::regclass, 'lonely'::regclass)}), '0',
+	'K4: ... neither begins anywhere before it can begin everywhere');
+is(sql(q{SELECT streamcount.wait('younger', '0.5s')}), 'f', 'K4: ... wait() does not say that all is counted');
+$fake->refuse('elder', 'list offsets', -1, partition => 1);
+$fake->lead($_, 2, 1) foreach qw(elder lonely);
+append_to('elder', 2);
+counted('elder', '0:2 1:2 2:2', 'K4: it is led again, and read on');
+counted('lonely', '0:0 1:0 2:0', 'K4: ... and the one that was alone begins');
+waits('younger', 'offsets could not be asked for: Unknown[^|]*', 'an error instead of offsets is no beginning either');
+$fake->refuse('elder', 'list offsets', 0, partition => 1);
+counted('younger', '0:0 1:0 2:0', '... and when they are told, it begins');
+append_to('elder', 0 .. 2);
+counted('younger', '0:1 1:1 2:1', '... at the ends that it was told: messages that came before are not counted');
+counted('elder', '0:3 1:3 2:3', '... nor any twice by the other one');
+
+# New partitions
+$fake->grow_topic('elder', 4, led => 0);
+$fake->grow_topic('elder', 6, led => 1);
+$fake->refuse('elder', 'list offsets', -1, partition => 4);
+append_to('elder', 0, 3 .. 5);
+counted('elder', '0:4 1:3 2:3 5:1', 'K4: new partitions that nobody tells about do not keep others from being read');
+waits('elder', 'no broker leads partition 3', 'K4: ... and are not forgotten');
+is(sql(q{SELECT streamcount.wait('elder', '0.5s')}), 'f', 'K4: ... wait() does not say that all is counted');
+$fake->lead('elder', 3, 1);
+counted('elder', '0:4 1:3 2:3 3:1 5:1', 'K4: ... when one is led, it is read from its beginning');
+$fake->refuse('elder', 'list offsets', 0, partition => 4);
+counted($_, $_ eq 'elder' ? '0:4 1:3 2:3 3:1 4:1 5:1' : '0:2 1:1 2:1 3:1 4:1 5:1', "K4: ... and so is the last one: $_")
+  foreach qw(elder younger);
+$node->wait_for_sql(q{SELECT count(*) FROM streamcount.problems WHERE rollup IN ('elder'::regclass, 'younger'::regclass)}, '0');
+is(sql(q{SELECT streamcount.wait('elder')}), 't', 'K4: ... then wait() knows');
 
 # ---------------------------------------------------------------------
 # What was read last is deleted while the first message after a silence waits

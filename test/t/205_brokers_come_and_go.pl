@@ -144,6 +144,7 @@ $cluster->node(3)->kill9;
 becomes(single("state || coalesce(': ' || nullif(reason, ''), '')"), 'idle idle stalled: no broker leads it',
 	'K4: a partition that no broker leads is stalled, and the others are not');
 cmp_ok(time - $killed_at, '<', 60, 'K4: ... within a minute');
+$node->safe_psql('postgres', q{SELECT streamcount.create_rollup('late', 'SELECT text, count(*) FROM single_stream GROUP BY text')});
 produce_single(0, 1, 1);
 becomes(single(q{concat(counted, '/', high_watermark, '/', state)}), qr{^2/2/idle 3/3/idle 1/1?/stalled$},
 	'K4: ... the others go on, and their ends are known');
@@ -151,11 +152,14 @@ is($node->safe_psql('postgres', q{SELECT streamcount.wait('single', '1s')}), 'f'
 	'K4: ... wait() does not say that all is counted, which nobody knows');
 is($node->safe_psql('postgres', q{SELECT state FROM streamcount.rollups WHERE rollup = 'single'::regclass}), 'stalled',
 	'K4: ... the rollup is stalled');
+becomes(q{SELECT state, reason FROM streamcount.rollups WHERE rollup = 'late'::regclass},
+	'stalled|not begun yet: no broker leads partition 2', 'K4: ... a new one waits to begin');
 $cluster->node(3)->start;
 becomes(single('state'), 'idle idle idle', 'K4: when its broker is back, it is stalled no longer');
 produce_single(2);
 becomes(single('counted::text'), '2 3 2', 'K4: ... and goes on');
 is($node->safe_psql('postgres', q{SELECT streamcount.wait('single')}), 't', 'K4: ... wait() knows');
+becomes(q{SELECT sum(count) FROM late}, '7', 'K4: ... the new one has begun, and has counted all of it');
 
 # ---------------------------------------------------------------------
 # An unclean election: what was acknowledged, and counted, is forgotten

@@ -41,11 +41,41 @@ sub start
 	return $self->start_program('fake_broker.py');
 }
 
+sub truth { return $_[0] ? JSON::PP::true : JSON::PP::false }
+
 sub create_topic
 {
 	my ($self, $topic, $partitions) = @_;
 
 	$self->tell_json(do => 'create', topic => $topic, partitions => $partitions // 1);
+	return;
+}
+
+# Up to so many partitions; no broker leads the new ones unless led => 1.
+sub grow_topic
+{
+	my ($self, $topic, $partitions, %args) = @_;
+
+	$self->tell_json(do => 'grow', topic => $topic, partitions => $partitions, led => truth($args{led}));
+	return;
+}
+
+# lead('tweets', 0, 0): no broker leads it.
+sub lead
+{
+	my ($self, $topic, $partition, $led) = @_;
+
+	$self->tell_json(do => 'lead', topic => $topic, partition => $partition, led => truth($led));
+	return;
+}
+
+# refuse('tweets', 'metadata', 5): by this error; 0: no longer.
+# refuse('tweets', 'list offsets', -1, partition => 0)
+sub refuse
+{
+	my ($self, $topic, $what, $error, %args) = @_;
+
+	$self->tell_json(do => 'refuse', topic => $topic, what => $what, error => $error, %args);
 	return;
 }
 
@@ -103,30 +133,12 @@ sub slow
 	return;
 }
 
-# lead('tweets', 1, -1): by no broker; 1: by this one again
-sub lead
-{
-	my ($self, $topic, $partition, $leader) = @_;
-
-	$self->tell_json(do => 'lead', topic => $topic, partition => $partition, leader => $leader);
-	return;
-}
-
-# refuse('tweets', 'metadata', 5): by this error; 0: no longer
-sub refuse
-{
-	my ($self, $topic, $what, $error) = @_;
-
-	$self->tell_json(do => 'refuse', topic => $topic, what => $what, error => $error);
-	return;
-}
-
 # deaf(1): accept connections and answer nothing; deaf(0): answer again.
 sub deaf
 {
 	my ($self, $is) = @_;
 
-	$self->tell_json(do => 'deaf', is => $is ? JSON::PP::true : JSON::PP::false);
+	$self->tell_json(do => 'deaf', is => truth($is));
 	return;
 }
 
