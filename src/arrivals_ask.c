@@ -80,6 +80,27 @@ sc_arrivals_ask_ends(ScServed *served, ScSource *source, int timeout_ms)
 	return !served->leaderless && ask_ends(served, source, timeout_ms);
 }
 
+/*
+ * Without its oldest offset a partition may be assigned where there is nothing
+ * any more, which a new start alone would not mend.
+ */
+static void
+ask_unknown_lows(ScServed *served, ScSource *source, int timeout_ms)
+{
+	int32	   *partitions = palloc(sizeof(int32) * Max(served->npositions, 1));
+	int64	   *lows = palloc(sizeof(int64) * Max(served->npositions, 1));
+	int			n = 0;
+
+	for (int i = 0; i < served->npositions; i++)
+		if (!served->positions[i].leaderless && served->positions[i].low_watermark < 0)
+			partitions[n++] = served->positions[i].partition;
+	sc_source_offsets_alone(source, n, partitions, SC_OFFSET_EARLIEST, lows, timeout_ms);
+	for (int i = 0; i < n; i++)
+		sc_unit_position(served, partitions[i])->low_watermark = lows[i];
+	pfree(partitions);
+	pfree(lows);
+}
+
 bool
 sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
 {
@@ -92,6 +113,8 @@ sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
 		if (!served->positions[i].leaderless)
 			served->positions[i].low_watermark = lows[i];
 	pfree(lows);
+	if (!answered)
+		ask_unknown_lows(served, source, timeout_ms);
 	if (!answered || !ask_ends(served, source, timeout_ms))
 		return false;
 	sc_arrivals_check_ends(served);

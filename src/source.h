@@ -145,6 +145,13 @@ extern bool sc_source_offsets(ScSource *source, int n, const int32 *partitions,
 							  int timeout_ms, const char **error);
 
 /*
+ * Where one partition that nobody can tell about leaves that unanswered: each
+ * is asked about alone, as far as the time goes; -1 where there is no answer.
+ */
+extern void sc_source_offsets_alone(ScSource *source, int n, const int32 *partitions,
+									int64 timestamp_ms, int64 *offsets, int timeout_ms);
+
+/*
  * Where the partition ends, transactions that are open included, as of the
  * last message that was fetched or looked for; -1: not known.
  */

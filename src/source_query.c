@@ -9,11 +9,17 @@
 
 #include <time.h>
 
+#include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
+#include "clock.h"
 #include "source_internal.h"
+
+/* One that is not answered must not take all of the time. */
+#define ALONE_SHARE 3
 
 static bool
 fail(ScSource *source, const char **error, const char *text)
@@ -152,6 +158,28 @@ sc_source_offsets(ScSource *source, int n, const int32 *partitions,
 	}
 	pfree(found);
 	return ok;
+}
+
+/* Not always the same ones come first: the time may be over before the last ones. */
+void
+sc_source_offsets_alone(ScSource *source, int n, const int32 *partitions, int64 timestamp_ms,
+						int64 *offsets, int timeout_ms)
+{
+	static uint32 turn = 0;
+	TimestampTz end = TimestampTzPlusMilliseconds(sc_clock_now(), timeout_ms);
+	uint32		first = MyProcPid + turn++;
+	const char *error;
+
+	for (int i = 0; i < n; i++)
+		offsets[i] = -1;
+	for (int i = 0; i < n && sc_clock_now() < end; i++)
+	{
+		int			k = (first + i) % n;
+
+		if (!sc_source_offsets(source, 1, &partitions[k], timestamp_ms, &offsets[k],
+							   Max(1, timeout_ms / ALONE_SHARE), &error))
+			offsets[k] = -1;
+	}
 }
 
 int64

@@ -22,8 +22,6 @@
 /* While all wait for the answer, a question is repeated so often; later it comes again. */
 #define START_TRIES 3
 #define ANSWER_TIMEOUT_MS 1000
-/* Where there is no answer for all, each is asked about alone, for so long at a time. */
-#define ONE_BY_ONE_MS 500
 
 static bool topic_was_missing = false;
 
@@ -78,33 +76,22 @@ resolve_start(Asking *a, const ScRollup *rollup, int n, const int32 *partitions,
 	return true;
 }
 
-/*
- * One partition that nobody can tell about leaves a question for all of them
- * unanswered.  Keeps those that are answered for, and returns how many.  Not
- * always the same ones are asked about first, for the time may be over before
- * the last ones.
- */
+/* Keeps those that are answered for, and returns how many. */
 static int
 ask_oldest(Asking *a, int n, int32 *partitions, int64 *offsets)
 {
-	static int	turn = 0;
-	int32	   *wanted = palloc(sizeof(int32) * n);
-	TimestampTz end;
 	int			answered = 0;
 
-	memcpy(wanted, partitions, sizeof(int32) * n);
 	if (ask_offsets(a, n, partitions, SC_OFFSET_EARLIEST, offsets))
-		answered = n;
-	end = TimestampTzPlusMilliseconds(sc_clock_now(), ONE_BY_ONE_MS);
-	a->tries = 1;
-	turn = (turn + 1) % n;
-	for (int i = 0; answered < n && n > 1 && i < n && sc_clock_now() < end; i++)
-	{
-		partitions[answered] = wanted[(turn + i) % n];
-		if (ask_offsets(a, 1, &partitions[answered], SC_OFFSET_EARLIEST, &offsets[answered]))
-			answered++;
-	}
-	pfree(wanted);
+		return n;
+	sc_source_offsets_alone(a->source, n, partitions, SC_OFFSET_EARLIEST, offsets,
+							ANSWER_TIMEOUT_MS);
+	for (int i = 0; i < n; i++)
+		if (offsets[i] >= 0)
+		{
+			partitions[answered] = partitions[i];
+			offsets[answered++] = offsets[i];
+		}
 	return answered;
 }
 

@@ -269,6 +269,20 @@ counted($_, $_ eq 'elder' ? '0:4 1:3 2:3 3:1 4:1 5:1' : '0:2 1:1 2:1 3:1 4:1 5:1
 $node->wait_for_sql(q{SELECT count(*) FROM streamcount.problems WHERE rollup IN ('elder'::regclass, 'younger'::regclass)}, '0');
 is(sql(q{SELECT streamcount.wait('elder')}), 't', 'K4: ... then wait() knows');
 
+# What was read last is deleted, and of another partition nobody tells the oldest.
+$fake->create_topic('expired', 2);
+append_to('expired', 0, 0, 1);
+sql(q{CREATE FOREIGN TABLE expired_stream (life int, n int) SERVER streamcount OPTIONS (topic 'expired')});
+create('expired', 'expired');
+counted('expired', '0:2 1:1', 'a partition is read to its end');
+sql(q{SELECT streamcount.pause('expired')});
+$fake->trim('expired', 0, 2);
+$fake->refuse('expired', 1, -1);
+sql(q{SELECT streamcount.resume('expired')});
+append_to('expired', 0, 1);
+counted('expired', '0:3 1:2', 'K13: ... it goes on behind what Kafka has deleted, and so does one whose oldest offset nobody tells');
+$fake->refuse('expired', 1, 0);
+
 # ---------------------------------------------------------------------
 # What was read last is deleted while the first message after a silence waits
 # ---------------------------------------------------------------------
