@@ -36,7 +36,8 @@
 #define REST_MOST_MS 30000
 /*
  * What one broker leads comes in one response: where one partition's part of
- * it never comes, those beside it are read only while that one rests.
+ * it never comes, those beside it are read only while that one rests.  They
+ * look like it, so that after the quick tries one at a time is tried alone.
  */
 #define SILENT_QUICK_TRIES 1
 #define SILENT_REST_FIRST_MS 30000
@@ -94,6 +95,62 @@ remember(const ScServed *served)
 	return n == all;
 }
 
+static bool
+rests_in_silence(const ScPosition *position)
+{
+	return sc_stall_rests(position) && position->stall.silent;
+}
+
+static void
+let_rest(ScServed *served, TimestampTz retry_at)
+{
+	for (int i = 0; i < served->npositions; i++)
+		if (rests_in_silence(&served->positions[i]))
+			served->positions[i].stall.retry_at = retry_at;
+}
+
+/*
+ * Of those whose rest is over, the one that was tried least is read, and the
+ * others rest until its turn has ended; but not for ever, whatever becomes of it.
+ */
+static void
+begin_turn(ScServed *served, TimestampTz now)
+{
+	ScPosition *next = NULL;
+
+	for (int i = 0; i < served->npositions; i++)
+	{
+		ScPosition *position = &served->positions[i];
+
+		if (rests_in_silence(position) && position->stall.retry_at <= now &&
+			(next == NULL || position->stall.tries < next->stall.tries))
+			next = position;
+	}
+	if (next == NULL)
+		return;
+	let_rest(served,
+			 TimestampTzPlusMilliseconds(now, 2 * (silence_ms() * RESTART_SILENCES << MOST_DOUBLINGS)));
+	next->stall.retry_at = 0;
+}
+
+/* One that is tried alone, after a rest. */
+static bool
+has_turn(const ScPosition *position)
+{
+	return position->stalled && position->stall.silent && position->stall.retry_at == 0 &&
+		position->stall.tries > SILENT_QUICK_TRIES;
+}
+
+/* Nothing can be said of the silence of others meanwhile. */
+static bool
+other_has_turn(const ScServed *served, const ScPosition *than)
+{
+	for (int i = 0; i < served->npositions; i++)
+		if (&served->positions[i] != than && has_turn(&served->positions[i]))
+			return true;
+	return false;
+}
+
 void
 sc_stall_load(ScServed *served)
 {
@@ -110,9 +167,10 @@ sc_stall_load(ScServed *served)
 			continue;
 		position->stalled = true;
 		position->stall = stalls[i];
-		if (position->stall.retry_at <= now)
+		if (position->stall.retry_at <= now && !position->stall.silent)
 			position->stall.retry_at = 0;
 	}
+	begin_turn(served, now);
 	(void) remember(served);
 }
 
@@ -151,6 +209,7 @@ sc_stall_fail(ScServed *served, ScPosition *position, const char *reason, bool b
 {
 	begin(served, position, reason);
 	position->stall.broken = broken ? position->stall.broken + 1 : 0;
+	position->stall.silent = false;
 	position->stall.retry_at = end_of_rest(++position->stall.tries, QUICK_TRIES,
 										   REST_FIRST_MS, REST_MOST_MS);
 	(void) remember(served);
@@ -163,6 +222,9 @@ sc_stall_end(ScServed *served, ScPosition *position)
 	position->behind_since = 0;
 	if (!position->stalled)
 		return;
+	/* What was mended may be mended for all. */
+	if (has_turn(position))
+		let_rest(served, sc_clock_now());
 	position->stalled = false;
 	(void) remember(served);
 	ereport(LOG,
@@ -192,11 +254,32 @@ watch_leaderless(ScServed *served, ScPosition *position, TimestampTz now)
 		begin(served, position, "no broker leads it");
 }
 
+/* It was silent for long: true, so that a new worker tries. */
+static bool
+end_try(ScServed *served, ScPosition *position)
+{
+	ScStall    *stall = &position->stall;
+	int			least = ++stall->tries;
+
+	/* Those that were tried less are not to wait for longer than for their own rest. */
+	for (int i = 0; i < served->npositions; i++)
+		if (rests_in_silence(&served->positions[i]))
+			least = Min(least, served->positions[i].stall.tries);
+	stall->broken = 0;
+	stall->silent = true;
+	stall->retry_at = end_of_rest(least, SILENT_QUICK_TRIES,
+								  SILENT_REST_FIRST_MS, SILENT_REST_MOST_MS);
+	/* Its turn has ended: those that wait for theirs rest as long as it does. */
+	if (stall->retry_at != 0)
+		let_rest(served, stall->retry_at);
+	return true;
+}
+
 /* True when a new worker is to try. */
 static bool
 watch_position(ScServed *served, ScPosition *position, TimestampTz now)
 {
-	int			doublings = position->stalled ? Min(position->stall.tries, MOST_DOUBLINGS) : 0;
+	int			tries = position->stalled ? position->stall.tries : 0;
 
 	if (sc_stall_rests(position))
 		return now >= position->stall.retry_at;
@@ -214,17 +297,17 @@ watch_position(ScServed *served, ScPosition *position, TimestampTz now)
 	}
 	if (position->behind_since == 0)
 		position->behind_since = now;
+	/* Alone it begins anew. */
+	if (has_turn(position))
+		tries -= SILENT_QUICK_TRIES + 1;
 	if (!position->stalled &&
 		TimestampDifferenceExceeds(position->behind_since, now, silence_ms()))
 		begin_silence(served, position);
-	if (!position->stalled ||
+	if (!position->stalled || other_has_turn(served, position) ||
 		!TimestampDifferenceExceeds(position->behind_since, now,
-									silence_ms() * RESTART_SILENCES << doublings))
+									silence_ms() * RESTART_SILENCES << Min(tries, MOST_DOUBLINGS)))
 		return false;
-	position->stall.broken = 0;
-	position->stall.retry_at = end_of_rest(++position->stall.tries, SILENT_QUICK_TRIES,
-										   SILENT_REST_FIRST_MS, SILENT_REST_MOST_MS);
-	return true;
+	return end_try(served, position);
 }
 
 bool

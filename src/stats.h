@@ -58,6 +58,7 @@ typedef struct ScStall
 	int64		last_ms;		/* Kafka's time of the last message before it; -1 */
 	int			tries;			/* so many workers have failed there */
 	int			broken;			/* so many of them, the last ones, by a broken batch */
+	bool		silent;			/* the last one, by silence */
 	TimestampTz since;
 	TimestampTz retry_at;		/* by clock.h: it is not read before; 0: it is read */
 	char		reason[SC_REASON_LEN];

@@ -136,6 +136,13 @@ $fake->fault('patient', 0, 7, 'empty');
 $patient->create_tweets_stream(name => 'patient');
 $patient->create_hashtags_rollup(name => 'of_patient', stream => 'patient');
 
+# One of two is silent, and the other one is behind for as long.
+$fake->create_topic('pair', 2);
+$fake->append('pair', $_, tweets(1 .. 5)) foreach 0, 1;
+$fake->fault('pair', 1, 0, 'silence');
+$patient->create_tweets_stream(name => 'pair');
+$patient->create_hashtags_rollup(name => 'of_pair', stream => 'pair');
+
 # One is not read for other reasons before it is broken on the wire, once.
 $fake->create_topic('turned', 1);
 $fake->append('turned', 0, tweets(1 .. 5));
@@ -240,6 +247,11 @@ is($patient->differences($fake, 'patient', name => 'of_patient'), '', 'K20: ... 
 $patient->wait_for_sql(q{SELECT state, next_offset FROM streamcount.progress WHERE rollup = 'of_turned'::regclass}, qr/^(?:halted.*|.*[|]5)$/);
 is($patient->safe_psql('postgres', q{SELECT next_offset, reason FROM streamcount.progress WHERE rollup = 'of_turned'::regclass}), '5|',
 	'K18: a batch that is broken once, after other faults, goes on by itself');
+$patient->wait_for_offsets('of_pair', '5 0');
+pass('K3: a partition that waits for a silent one from the beginning is read, too');
+$fake->heal('pair');
+$patient->wait_for_offsets('of_pair', '5 5');
+is($patient->differences($fake, 'pair', name => 'of_pair'), '', 'K3: ... and when the fault is over all is counted, exactly');
 $patient->stop('fast');
 
 # ---------------------------------------------------------------------
