@@ -250,8 +250,7 @@ is($patient->safe_psql('postgres', q{SELECT next_offset, reason FROM streamcount
 $patient->wait_for_offsets('of_pair', '5 0');
 pass('K3: a partition that waits for a silent one from the beginning is read, too');
 $fake->heal('pair');
-$patient->wait_for_offsets('of_pair', '5 5');
-is($patient->differences($fake, 'pair', name => 'of_pair'), '', 'K3: ... and when the fault is over all is counted, exactly');
+is($patient->differences($fake, 'pair', name => 'of_pair'), '', 'K3: ... exactly');
 $patient->stop('fast');
 
 # ---------------------------------------------------------------------
@@ -272,7 +271,9 @@ is($usual->differences($fake, 'usual', name => 'of_usual'), '', 'K20: ... and wh
 sleep 0.2 while time < $in_line_since + 65;
 is($usual->safe_psql('postgres', $in_line_worker), $in_line_pid, 'K29: ... and answers that come late, behind messages, end no worker');
 is($usual->log_count(qr/starts anew|in_line/), 0, 'K29: ... and are not worth a line in the log');
-cmp_ok($slow->count('fetch'), '<', 30, 'K29: ... however slowly they come: ' . $slow->count('fetch') . ' in ' . int(time - $in_line_since) . ' s');
+my $in_line_s = time - $in_line_since;
+cmp_ok($slow->count('fetch'), '<', 10 + $in_line_s / 6,
+	sprintf 'K29: ... however slowly they come: %d in %d s', $slow->count('fetch'), $in_line_s);
 $usual->stop('fast');
 $slow->stop;
 
