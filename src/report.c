@@ -161,11 +161,13 @@ waits_to_begin(const ScServed *served)
 {
 	ListCell   *lc;
 
+	if (served->npositions > 0)
+		return NULL;
 	foreach(lc, served->tasks)
 	{
 		const ScTask *task = lfirst(lc);
 
-		if (served->npositions == 0 && task->not_begun)
+		if (task->not_begun)
 			return task->not_begun;
 	}
 	return NULL;
@@ -207,6 +209,7 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	char		reason[SC_REASON_LEN];
+	const char *waits;
 	ScState		sum;
 	ListCell   *lc;
 
@@ -221,10 +224,10 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 	}
 	if (is_denied(served))
 		sc_report_denied(served);
-	else if (waits_to_begin(served))
+	else if ((waits = waits_to_begin(served)) != NULL)
 	{
 		if (is_late_to_begin(served))
-			sc_report_state(served, SC_STATE_STALLED, waits_to_begin(served));
+			sc_report_state(served, SC_STATE_STALLED, waits);
 	}
 	else
 	{

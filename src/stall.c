@@ -254,8 +254,8 @@ watch_leaderless(ScServed *served, ScPosition *position, TimestampTz now)
 		begin(served, position, "no broker leads it");
 }
 
-/* It was silent for long: true, so that a new worker tries. */
-static bool
+/* It was silent for long. */
+static void
 end_try(ScServed *served, ScPosition *position)
 {
 	ScStall    *stall = &position->stall;
@@ -272,7 +272,6 @@ end_try(ScServed *served, ScPosition *position)
 	/* Its turn has ended: those that wait for theirs rest as long as it does. */
 	if (stall->retry_at != 0)
 		let_rest(served, stall->retry_at);
-	return true;
 }
 
 /* True when a new worker is to try. */
@@ -307,7 +306,8 @@ watch_position(ScServed *served, ScPosition *position, TimestampTz now)
 		!TimestampDifferenceExceeds(position->behind_since, now,
 									silence_ms() * RESTART_SILENCES << Min(tries, MOST_DOUBLINGS)))
 		return false;
-	return end_try(served, position);
+	end_try(served, position);
+	return true;
 }
 
 bool
