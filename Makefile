@@ -52,6 +52,7 @@ OBJS = \
 	src/ledger_progress.o \
 	src/left_out.o \
 	src/left_out_again.o \
+	src/lock_wait.o \
 	src/module.o \
 	src/moment.o \
 	src/moment_quick.o \

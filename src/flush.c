@@ -15,20 +15,20 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/guc.h"
+#include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
+#include "utils/wait_event.h"
 
 #include "flush.h"
 #include "ledger.h"
+#include "lock_wait.h"
 #include "stats.h"
 
-/* How long a lock may hold up the rollups that are served together. */
-#define LOCK_WAIT "1s"
 /* How long one rollup's query may hold up the others. */
 #define MERGE_WAIT_MS 30000
-/* And one that is alone, until it looks whether it still is. */
-#define LOCK_WAIT_ALONE "5s"
+/* What a merge had written by then is dead: it is not to be done all the time. */
+#define MERGE_AGAIN_MS 2000
 
 /* What a query joins, or calls, can change between merge, search and merge. */
 #define CAREFUL_TRIES 3
@@ -68,12 +68,6 @@ remedy_for(const ErrorData *edata, bool merging)
 			return REMEDY_RETRY;
 	}
 	return REMEDY_HALT;
-}
-
-static void
-set_lock_timeout(const char *value)
-{
-	SetConfigOption("lock_timeout", value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* Leave the transaction that has failed: what it failed by, in the context. */
@@ -156,7 +150,7 @@ send_apart(ScServed *served, ScTask *task, const ErrorData *edata)
  * that has come to this unit meanwhile is not to wait, too.
  */
 static void
-wait_for_lock(const ScServed *served, const ScTask *task, bool *waits)
+wait_for_lock(const ScServed *served, const ScTask *task, bool merging, bool *waits)
 {
 	bool		locked;
 
@@ -168,7 +162,13 @@ wait_for_lock(const ScServed *served, const ScTask *task, bool *waits)
 				 errhint("The view pg_locks shows who holds it.")));
 	*waits = true;
 	sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock that it needs");
-	set_lock_timeout(LOCK_WAIT_ALONE);
+	if (merging)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 MERGE_AGAIN_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 /*
@@ -222,7 +222,7 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 			break;
 		case REMEDY_WAIT:
 			if (task == NULL || !send_apart(served, task, edata))
-				wait_for_lock(served, task, waits);
+				wait_for_lock(served, task, flush->merging, waits);
 			return;
 		case REMEDY_RETRY:
 			if (!flush->merging && edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
@@ -327,7 +327,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		ends[flush.nends++].seen = position->seen;
 	}
 	flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
-	set_lock_timeout(LOCK_WAIT);
+	sc_lock_wait_bound();
 	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();

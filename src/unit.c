@@ -27,13 +27,11 @@
 #include "clock.h"
 #include "guard.h"
 #include "identity.h"
+#include "lock_wait.h"
 #include "objects.h"
 #include "stream.h"
 #include "unit_private.h"
 #include "version.h"
-
-/* How long a lock on what one query reads may hold up the start of all. */
-#define LOCK_WAIT "1s"
 
 static bool
 belongs(const ScUnit *unit, const ScRollup *rollup)
@@ -196,7 +194,7 @@ read_definitions(ScServed *served)
 	served->stream = sc_stream_load(served->unit.stream, true, served->cx);
 	served->rollups = sc_unit_rollups(&served->unit, served->cx);
 	served->signature = sc_unit_sign(served->stream, served->rollups);
-	SetConfigOption("lock_timeout", LOCK_WAIT, PGC_SUSET, PGC_S_OVERRIDE);
+	sc_lock_wait_bound();
 	foreach(lc, served->rollups)
 	{
 		ScHalt	   *halt = consider(served, lfirst(lc));
@@ -206,7 +204,7 @@ read_definitions(ScServed *served)
 		if (served->waits_for)
 			break;
 	}
-	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	sc_lock_wait_unbound();
 	if (served->waits_for == NULL)
 		make_way(served);
 	MemoryContextSwitchTo(old);
