@@ -23,8 +23,12 @@
 
 /* Entries of one call: enough to make it cheap, few enough to stay in cache. */
 #define TAKE 1000
-/* Files with keys and certificates are read once in a client's life. */
-#define AUTH_RETRY_MS 30000
+/*
+ * Files with keys and certificates are read once in a client's life: without
+ * any broker it lasts so long, and beside others that let us in.
+ */
+#define REFUSED_MS 30000
+#define PARTLY_REFUSED_MS 120000
 /* A broken batch may be the wire's fault: so many new starts, then a halt. */
 #define CORRUPT_TRIES 3
 
@@ -58,6 +62,23 @@ sc_arrivals_assign(ScServed *served, ScSource *source)
 	pfree(offsets);
 }
 
+static void
+note_refusal(ScServed *served, const char *text)
+{
+	bool		partly = served->topic_partitions > 0;
+	TimestampTz now = sc_clock_now();
+
+	if (served->refusal[0] == '\0')
+		served->refused_since = now;
+	strlcpy(served->refusal, text, sizeof(served->refusal));
+	if (!partly)
+		sc_report_state(served, SC_STATE_CONNECTING, text);
+	if (!sc_arrivals_pending(served) &&
+		TimestampDifferenceExceeds(served->refused_since, now,
+								   partly ? PARTLY_REFUSED_MS : REFUSED_MS))
+		sc_unit_start_anew(DEBUG1, text);
+}
+
 bool
 sc_arrivals_events(ScServed *served, ScSource *source)
 {
@@ -80,11 +101,7 @@ sc_arrivals_events(ScServed *served, ScSource *source)
 				sc_report_state(served, SC_STATE_CONNECTING, event.text);
 				break;
 			case SC_EVENT_AUTH_FAILED:
-				sc_report_state(served, SC_STATE_CONNECTING, event.text);
-				/* Another broker may have let us in. */
-				if (!sc_arrivals_pending(served) &&
-					TimestampDifferenceExceeds(served->loaded_at, sc_clock_now(), AUTH_RETRY_MS))
-					sc_unit_start_anew(DEBUG1, event.text);
+				note_refusal(served, event.text);
 				break;
 			case SC_EVENT_FATAL:
 				ereport(ERROR,

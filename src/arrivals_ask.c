@@ -107,6 +107,7 @@ sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
 	int64	   *lows = palloc(sizeof(int64) * Max(served->npositions, 1));
 	bool		answered;
 
+	served->told = false;
 	note_leaders(served, source);
 	answered = ask(served, source, SC_OFFSET_EARLIEST, lows, timeout_ms);
 	for (int i = 0; answered && i < served->npositions; i++)
@@ -117,6 +118,8 @@ sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
 		ask_unknown_lows(served, source, timeout_ms);
 	if (!answered || !ask_ends(served, source, timeout_ms))
 		return false;
+	served->told = true;
+	served->refusal[0] = '\0';
 	sc_arrivals_check_ends(served);
 	return true;
 }

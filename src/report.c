@@ -173,6 +173,18 @@ waits_to_begin(const ScServed *served)
 	return NULL;
 }
 
+/*
+ * Brokers that lead some of it refuse us.  What was so before this worker is
+ * so until the watermarks are told, or there was time to be refused again.
+ */
+static bool
+is_kept_out(const ScServed *served)
+{
+	return !served->told &&
+		(served->refusal[0] != '\0' ||
+		 (sc_stats_worker_trouble() == SC_STATE_CONNECTING && !is_late_to_begin(served)));
+}
+
 static bool
 is_denied(const ScServed *served)
 {
@@ -224,6 +236,11 @@ sc_report_progress(const ScServed *served, uint64 end_request)
 	}
 	if (is_denied(served))
 		sc_report_denied(served);
+	else if (is_kept_out(served))
+	{
+		if (served->refusal[0] != '\0')
+			sc_report_state(served, SC_STATE_CONNECTING, served->refusal);
+	}
 	else if ((waits = waits_to_begin(served)) != NULL)
 	{
 		if (is_late_to_begin(served))

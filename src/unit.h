@@ -67,6 +67,14 @@ typedef struct ScServed
 	TimestampTz watched_at;		/* for stalls, by clock.h */
 	TimestampTz arrived_at;		/* when brokers last sent anything to be taken; 0 */
 
+	/*
+	 * Why a broker has not let us in, and since when by clock.h, until the
+	 * watermarks of all that are led are told: others may have let us in.
+	 */
+	char		refusal[SC_REASON_LEN];
+	TimestampTz refused_since;
+	bool		told;			/* they were, when they were asked for last */
+
 	/* What librdkafka last complained of, and when by clock.h. */
 	char		trouble[SC_REASON_LEN];
 	TimestampTz trouble_at;

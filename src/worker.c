@@ -327,6 +327,9 @@ connect_source(ScWorker *w)
 	sc_arrivals_ask_watermarks(served, w->source, SC_QUESTION_MS);
 	sc_arrivals_assign(served, w->source);
 	w->asked_at = sc_clock_now();
+	/* Who could not tell them may have refused us. */
+	if (sc_arrivals_events(served, w->source))
+		sc_unit_start_anew(DEBUG1, "all brokers were lost");
 	sc_report_progress(served, w->end_answered);
 }
 

@@ -31,8 +31,10 @@
 #define IN_LINE_MS 15000
 /* A question that is never answered keeps all later ones waiting: a new worker asks anew. */
 #define MUTE_MS 45000
-/* While they are not there, they are asked this often. */
+/* While they are not there, they are asked this often, */
 #define AWAY_MS 1000
+/* and this often while some of them refuse us, since the others are there. */
+#define PARTLY_AWAY_MS 5000
 
 static void
 show_trouble(ScWorker *w, ScTopicAnswer answer, const char *error)
@@ -126,7 +128,9 @@ sc_worker_answer_wait(ScWorker *w)
 long
 sc_worker_look_interval(const ScWorker *w)
 {
-	if (sc_report_in_trouble() || w->served->leaderless || w->served->not_begun ||
+	if (w->served->refusal[0] != '\0' && w->served->topic_partitions > 0 && sc_report_in_trouble())
+		return Min(PARTLY_AWAY_MS, sc_metadata_interval * 1000L);
+	if (sc_report_in_trouble() || w->served->refusal[0] != '\0' || w->served->leaderless || w->served->not_begun ||
 		w->mute_since != 0)
 		return AWAY_MS;
 	return w->unanswered > 0 ? SC_QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;

@@ -24,8 +24,12 @@ so that it never outlives whoever started it.
   {"do": "slow", "topic": T, "seconds": S}
       each fetch gives no more than one batch of it, after so long, and what is
       asked on the same connection has to wait for that
-  {"do": "lead", "topic": T, "partition": P, "led": true}
-      by this broker, as at first, or by none
+  {"do": "lead", "topic": T, "partition": P, "leader": N}
+      1: by the broker whose address is printed, as at first; 2: by the second
+      one; 0: by none
+  {"do": "second"}                    from now on there is a second broker
+  {"do": "certify", "broker": N, "file": F}
+      from now on it speaks TLS, with the key and the certificate in this file
   {"do": "refuse", "topic": T, "what": REQUEST, "partition": P, "error": N}
       "metadata", or "list offsets" of a partition (without it: of all): this
       error is the answer; 0: no longer
@@ -41,12 +45,13 @@ The versions of requests are those that every librdkafka since 2.0 knows.
 """
 
 import socket
+import ssl
 import struct
 import threading
 import time
 
 import commanded
-from fake_log import NOT_LEADER, Fault, Log, Partition
+from fake_log import Fault, Log, Partition
 
 FETCH, LIST_OFFSETS, METADATA, FIND_COORDINATOR, API_VERSIONS = 1, 2, 3, 10, 18
 NAMES = {FETCH: "fetch", LIST_OFFSETS: "list offsets", METADATA: "metadata",
@@ -54,7 +59,7 @@ NAMES = {FETCH: "fetch", LIST_OFFSETS: "list offsets", METADATA: "metadata",
 # Produce is named for clients that ask by it which format of batches there is.
 VERSIONS = {0: (0, 7), FETCH: (4, 4), LIST_OFFSETS: (1, 2), METADATA: (1, 4),
             FIND_COORDINATOR: (0, 1), API_VERSIONS: (0, 3)}
-UNKNOWN_TOPIC, LEADER_NOT_AVAILABLE, UNSUPPORTED_VERSION = 3, 5, 35
+UNKNOWN_TOPIC, LEADER_NOT_AVAILABLE, NOT_LEADER, UNSUPPORTED_VERSION = 3, 5, 6, 35
 LARGE = 1900000000
 
 
@@ -89,10 +94,10 @@ def array(items):
 
 
 class Connection:
-    def __init__(self, log, sock, port):
+    def __init__(self, log, sock, node):
         self.log = log
         self.sock = sock
-        self.port = port
+        self.node = node
 
     def receive(self, length):
         data = b""
@@ -105,6 +110,8 @@ class Connection:
 
     def serve(self):
         try:
+            if self.node in self.log.tls:
+                self.sock = self.log.tls[self.node].wrap_socket(self.sock, server_side=True)
             while True:
                 request = Reader(self.receive(*struct.unpack(">i", self.receive(4))))
                 api, version, correlation = request.take("hhi")
@@ -154,7 +161,8 @@ class Connection:
         with self.log.changed:
             names = list(self.log.topics) if asked is None else asked
             topics = [self.metadata_of(name) for name in names]
-        brokers = array([struct.pack(">i", 1) + string("127.0.0.1") + struct.pack(">i", self.port) + string(None)])
+        brokers = array([struct.pack(">i", node) + string("127.0.0.1") + struct.pack(">i", port) + string(None)
+                         for node, port in enumerate(self.log.ports, 1)])
         cluster = string("fake") if version >= 2 else b""
         throttle = struct.pack(">i", 0) if version >= 3 else b""
         return throttle + brokers + cluster + struct.pack(">i", 1) + array(topics)
@@ -164,7 +172,7 @@ class Connection:
         partitions = self.log.topics.get(name, [])
         error = self.log.refused.get(("metadata", name, None), 0) if name in self.log.topics else UNKNOWN_TOPIC
         return (struct.pack(">h", error) + string(name) + b"\0"
-                + array([struct.pack(">hii", *((0, i, 1) if partition.led else (LEADER_NOT_AVAILABLE, i, -1)))
+                + array([struct.pack(">hii", 0 if partition.leader else LEADER_NOT_AVAILABLE, i, partition.leader or -1)
                          + struct.pack(">iiii", 1, 1, 1, 1)
                          for i, partition in enumerate(partitions)]))
 
@@ -181,7 +189,7 @@ class Connection:
                 answers = []
                 for number, timestamp in asked:
                     partition = self.log.partition(name, number)
-                    error = (UNKNOWN_TOPIC if not partition else NOT_LEADER if not partition.led
+                    error = (UNKNOWN_TOPIC if not partition else NOT_LEADER if partition.leader != self.node
                              else self.log.refused.get(("list offsets", name, number), refused))
                     offset = -1 if not partition else partition.end if timestamp == -1 else partition.oldest
                     answers.append(struct.pack(">ihqq", number, error, -1, offset))
@@ -189,7 +197,7 @@ class Connection:
         return (struct.pack(">i", 0) if version >= 2 else b"") + array(out)
 
     def find_coordinator(self, version):
-        node = struct.pack(">i", 1) + string("127.0.0.1") + struct.pack(">i", self.port)
+        node = struct.pack(">i", 1) + string("127.0.0.1") + struct.pack(">i", self.log.ports[0])
         if version == 0:
             return struct.pack(">h", 0) + node
         return struct.pack(">ih", 0, 0) + string(None) + node
@@ -221,6 +229,8 @@ class Connection:
                 partition = self.log.partition(name, number)
                 if partition is None:
                     error, data, end = UNKNOWN_TOPIC, b"", -1
+                elif partition.leader != self.node:
+                    error, data, end = NOT_LEADER, b"", partition.end
                 else:
                     error, data, large = self.log.fetch(partition, offset, min(most, most_here))
                     end = partition.end
@@ -242,7 +252,7 @@ def obey(log, command):
         log.topics[command["topic"]] = [Partition() for _ in range(command["partitions"])]
     elif what == "grow":
         partitions = log.topics[command["topic"]]
-        partitions.extend(Partition(command["led"]) for _ in range(command["partitions"] - len(partitions)))
+        partitions.extend(Partition(1 if command["led"] else 0) for _ in range(command["partitions"] - len(partitions)))
     elif what == "remake":
         # Of its batches some would be read before the others were there.
         partition = Partition()
@@ -256,6 +266,15 @@ def obey(log, command):
         log.slow[command["topic"]] = command["seconds"]
     elif what == "refuse":
         log.refused[command["what"], command["topic"], command.get("partition")] = command["error"]
+    elif what == "second":
+        listener = socket.create_server(("127.0.0.1", 0), backlog=50)
+        threading.Thread(target=accept, args=(log, listener), daemon=True).start()
+        while len(log.ports) < 2:
+            log.changed.wait()
+    elif what == "certify":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(command["file"])
+        log.tls[command["broker"]] = context
     elif what == "deaf":
         log.deaf = command["is"]
     elif what == "count":
@@ -269,7 +288,7 @@ def obey(log, command):
         elif what == "trim":
             partition.oldest = command["oldest"]
         elif what == "lead":
-            partition.led = command["led"]
+            partition.leader = command["leader"]
         elif what == "fault":
             partition.faults.append(Fault(command["kind"], command["offset"], command.get("times", -1)))
         else:
@@ -278,13 +297,16 @@ def obey(log, command):
 
 
 def accept(log, listener):
-    port = listener.getsockname()[1]
+    with log.changed:
+        log.ports.append(listener.getsockname()[1])
+        node = len(log.ports)
+        log.changed.notify_all()
     while True:
         sock, _ = listener.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with log.changed:
             log.count("accept")
-        threading.Thread(target=Connection(log, sock, port).serve, daemon=True).start()
+        threading.Thread(target=Connection(log, sock, node).serve, daemon=True).start()
 
 
 if __name__ == "__main__":

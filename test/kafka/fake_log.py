@@ -20,7 +20,7 @@ import struct
 import threading
 import time
 
-OFFSET_OUT_OF_RANGE, NOT_LEADER = 1, 6
+OFFSET_OUT_OF_RANGE = 1
 GZIP, UNKNOWN_CODEC, LOG_APPEND_TIME = 1, 7, 8
 UNKNOWN_MAGIC = 9
 
@@ -101,12 +101,12 @@ class Batch:
 
 
 class Partition:
-    def __init__(self, led=True):
+    def __init__(self, leader=1):
         self.batches = []
         self.oldest = 0
         self.end = 0
         self.faults = []
-        self.led = led
+        self.leader = leader
 
 
 class Fault:
@@ -124,6 +124,8 @@ class Log:
         self.topics = {}
         self.slow = {}
         self.refused = {}
+        self.ports = []
+        self.tls = {}
         self.deaf = False
         self.counts = {}
 
@@ -158,8 +160,6 @@ class Log:
 
     def fetch(self, partition, offset, most):
         """(error, bytes of batches or None for no answer at all, is large)"""
-        if not partition.led:
-            return NOT_LEADER, b"", False
         if offset < partition.oldest or offset > partition.end:
             return OFFSET_OUT_OF_RANGE, b"", False
         out = b""

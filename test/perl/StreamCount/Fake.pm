@@ -60,12 +60,30 @@ sub grow_topic
 	return;
 }
 
-# lead('tweets', 0, 0): no broker leads it.
+# lead('tweets', 0, 0): no broker leads it; 1: the first one does, 2: the second
 sub lead
 {
-	my ($self, $topic, $partition, $led) = @_;
+	my ($self, $topic, $partition, $leader) = @_;
 
-	$self->tell_json(do => 'lead', topic => $topic, partition => $partition, led => truth($led));
+	$self->tell_json(do => 'lead', topic => $topic, partition => $partition, leader => $leader);
+	return;
+}
+
+# From now on there is a second broker.
+sub add_second
+{
+	my ($self) = @_;
+
+	$self->tell_json(do => 'second');
+	return;
+}
+
+# certify(2, $file): it speaks TLS to who comes from now on, with what the file has.
+sub certify
+{
+	my ($self, $broker, $file) = @_;
+
+	$self->tell_json(do => 'certify', broker => $broker, file => $file);
 	return;
 }
 
