@@ -122,10 +122,11 @@ halt_task(ScTask *task, const ErrorData *edata)
 {
 	char	   *reason = psprintf("%s: %s", unpack_sql_state(edata->sqlerrcode), edata->message);
 
-	sc_ledger_halt(task->rollup->relid, reason,
-				   edata->hint ? edata->hint :
-				   "Remove the cause, then run streamcount.resume().");
 	task->set_aside = true;
+	if (!sc_ledger_halt_as_read(task->rollup->relid, task->rollup->version, reason,
+								edata->hint ? edata->hint :
+								"Remove the cause, then run streamcount.resume()."))
+		return;
 	ereport(WARNING,
 			(errmsg("rollup %s is halted: %s", task->rollup->name, reason),
 			 edata->detail ? errdetail_internal("%s", edata->detail) : 0,

@@ -54,9 +54,6 @@ extern void sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster);
 extern void sc_ledger_start(void);
 extern void sc_ledger_commit(void);
 
-/* Halt a whole rollup. */
-extern void sc_ledger_halt(Oid rollup, const char *reason, const char *hint);
-
 /*
  * Halt a partition that stands at this offset.  False, with nothing written,
  * when somebody has moved or halted it meanwhile.
@@ -65,10 +62,10 @@ extern bool sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
 							  const char *reason, const char *hint);
 
 /*
- * Halt a whole rollup for what was read of its definition, unless somebody
- * has meanwhile called resume(): then it is to be read again.
+ * Halt a whole rollup, as it was read.  False, with nothing written, when
+ * somebody has meanwhile called resume(): then it is to be read again.
  */
-extern void sc_ledger_halt_as_read(Oid rollup, TransactionId version,
+extern bool sc_ledger_halt_as_read(Oid rollup, TransactionId version,
 								   const char *reason, const char *hint);
 
 /* A range that Kafka has no more: note it and go on behind. */

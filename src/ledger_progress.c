@@ -247,14 +247,6 @@ write_halt(Oid rollup, int32 partition, int64 next_offset, const char *reason, c
 				   5, argtypes, args, nulls, SPI_OK_UPDATE);
 }
 
-void
-sc_ledger_halt(Oid rollup, const char *reason, const char *hint)
-{
-	sc_ledger_start();
-	write_halt(rollup, -1, -1, reason, hint);
-	sc_ledger_commit();
-}
-
 /* The fence again: skip_to() may have the row, and what is behind is to be read. */
 bool
 sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
@@ -270,11 +262,12 @@ sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
 }
 
 /* The row is locked: resume() writes it first, and forgets halts after that. */
-void
+bool
 sc_ledger_halt_as_read(Oid rollup, TransactionId version, const char *reason, const char *hint)
 {
 	Oid			argtypes[] = {OIDOID, XIDOID};
 	Datum		args[] = {ObjectIdGetDatum(rollup), TransactionIdGetDatum(version)};
+	bool		as_read;
 
 	sc_ledger_start();
 	if (SPI_execute_with_args("SELECT FROM streamcount.rollup_catalog"
@@ -282,7 +275,9 @@ sc_ledger_halt_as_read(Oid rollup, TransactionId version, const char *reason, co
 							  " AND xmin OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",
 							  2, argtypes, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not lock a row of streamcount.rollup_catalog");
-	if (SPI_processed > 0)
+	as_read = SPI_processed > 0;
+	if (as_read)
 		write_halt(rollup, -1, -1, reason, hint);
 	sc_ledger_commit();
+	return as_read;
 }

@@ -157,7 +157,7 @@ sc_unit_write_halts(List *halts)
 	{
 		ScHalt	   *halt = lfirst(lc);
 
-		sc_ledger_halt_as_read(halt->rollup, halt->version, halt->reason, halt->hint);
+		(void) sc_ledger_halt_as_read(halt->rollup, halt->version, halt->reason, halt->hint);
 	}
 }
 

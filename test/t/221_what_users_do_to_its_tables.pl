@@ -233,6 +233,16 @@ foreach my $code (qw(40001 55P03 53200 58030))
 	query('DELETE FROM mood');
 	goes_on("P8: $code has passed", 'hashtags');
 }
+
+# What has failed is mended and resumed before its worker has halted it.
+$locker->query_safe(q{BEGIN; SELECT streamcount.resume('hashtags')});
+query(q{INSERT INTO mood VALUES ('0A000')});
+$node->wait_for_sql(q{SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity USING (pid)
+	WHERE backend_type = 'streamcount worker' AND NOT granted
+	UNION SELECT true FROM streamcount.problems WHERE state = 'halted' ORDER BY 1 DESC LIMIT 1}, 't');
+query('DELETE FROM mood');
+$locker->query_safe('COMMIT');
+goes_on('P10: what was resumed in time is not halted', 'hashtags');
 query('DROP TRIGGER moody ON hashtags_data');
 is(query(q{SELECT count(*) FROM streamcount.rejects WHERE sqlstate !~ '^22'}), '0', 'P8: none of it rejects a message');
 are_together();
