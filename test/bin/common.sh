@@ -147,7 +147,7 @@ wrap_server()		# program
 			$plainly
 			export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0:quarantine_size_mb=16:log_path=$work/reports/asan
 			export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1:log_path=$work/reports/ubsan
-			export LD_PRELOAD='$preload$work/root/no_translation.so'
+			export LD_PRELOAD="$preload$work/root/no_translation.so \${LD_PRELOAD:-}"
 			exec -a "\$0" "\$0.bare" "\$@"
 		END
 	else

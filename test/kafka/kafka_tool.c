@@ -40,6 +40,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kafka_tool.h"
 
@@ -81,6 +82,23 @@ count_partitions(rd_kafka_t *rk, const char *topic)
 	return count;
 }
 
+/* Of a partition whose leader has just changed, too. */
+static rd_kafka_resp_err_t
+ask_watermarks(rd_kafka_t *rk, const char *topic, int partition, int64_t *low, int64_t *high)
+{
+	rd_kafka_resp_err_t err;
+
+	for (int tries = 0; tries < 50; tries++)
+	{
+		err = rd_kafka_query_watermark_offsets(rk, topic, partition, low, high, 10000);
+		if (err != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION &&
+			err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+			break;
+		usleep(100000);
+	}
+	return err;
+}
+
 static void
 ends(rd_kafka_t *rk, int nargs, char **args)
 {
@@ -95,8 +113,7 @@ ends(rd_kafka_t *rk, int nargs, char **args)
 	{
 		int64_t		low;
 		int64_t		high;
-		rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(rk, args[0], i, &low,
-																   &high, 10000);
+		rd_kafka_resp_err_t err = ask_watermarks(rk, args[0], i, &low, &high);
 
 		if (err)
 			die("%s", rd_kafka_err2str(err));

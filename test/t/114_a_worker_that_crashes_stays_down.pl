@@ -231,6 +231,7 @@ counts_exactly('bad', 'P20: when there is some again');
 SKIP:
 {
 	skip 'prlimit is not installed', 3 if system('prlimit --version >/dev/null 2>&1') != 0;
+	skip 'the sanitizers need memory of their own', 3 if $ENV{SANITIZE};
 	my $pid = sql(q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'bad'::regclass});
 	my ($size) = slurp_file("/proc/$pid/status") =~ /^VmData:\s+(\d+) kB/m;
 

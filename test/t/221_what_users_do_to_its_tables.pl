@@ -218,7 +218,7 @@ query(q{
 		RETURN NULL;
 	END $$;
 	CREATE TRIGGER moody AFTER INSERT ON hashtags_data EXECUTE FUNCTION be_moody()});
-foreach my $code (qw(40001 55P03 53200 58030))
+foreach my $code (qw(40001 40P01 55P03 53200 58030))
 {
 	$log = $node->log_size;
 	query("INSERT INTO mood VALUES ('$code')");
