@@ -24,8 +24,8 @@
 /* Entries of one call: enough to make it cheap, few enough to stay in cache. */
 #define TAKE 1000
 /*
- * Files with keys and certificates are read once in a client's life: without
- * any broker it lasts so long, and beside others that let us in.
+ * Files with keys and certificates are read once in a client's life: so long
+ * it lasts where all brokers refuse us, and so long beside others that do not.
  */
 #define REFUSED_MS 30000
 #define PARTLY_REFUSED_MS 120000
@@ -65,18 +65,22 @@ sc_arrivals_assign(ScServed *served, ScSource *source)
 static void
 note_refusal(ScServed *served, const char *text)
 {
-	bool		partly = served->topic_partitions > 0;
-	TimestampTz now = sc_clock_now();
-
+	served->refused_at = sc_clock_now();
 	if (served->refusal[0] == '\0')
-		served->refused_since = now;
+		served->refused_since = served->refused_at;
 	strlcpy(served->refusal, text, sizeof(served->refusal));
-	if (!partly)
-		sc_report_state(served, SC_STATE_CONNECTING, text);
-	if (!sc_arrivals_pending(served) &&
-		TimestampDifferenceExceeds(served->refused_since, now,
-								   partly ? PARTLY_REFUSED_MS : REFUSED_MS))
+	if (served->topic_partitions > 0)
+		return;
+	sc_report_state(served, SC_STATE_CONNECTING, text);
+	if (TimestampDifferenceExceeds(served->refused_since, served->refused_at, REFUSED_MS))
 		sc_unit_start_anew(DEBUG1, text);
+}
+
+bool
+sc_arrivals_refused_long(const ScServed *served, TimestampTz now)
+{
+	return served->refusal[0] != '\0' && !served->told &&
+		TimestampDifferenceExceeds(served->refused_since, now, PARTLY_REFUSED_MS);
 }
 
 bool

@@ -22,6 +22,9 @@ extern void sc_arrivals_assign(ScServed *served, ScSource *source);
  */
 extern bool sc_arrivals_events(ScServed *served, ScSource *source);
 
+/* Some brokers have refused us for so long that another client is to try. */
+extern bool sc_arrivals_refused_long(const ScServed *served, TimestampTz now);
+
 /*
  * Take what is there into the unit's way, as far as there is room; how many
  * entries, and whether no more has arrived so far.

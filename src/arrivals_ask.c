@@ -14,6 +14,10 @@
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
+#include "clock.h"
+
+/* librdkafka says the same again after half a minute: what it does not, is over. */
+#define REFUSAL_LASTS_MS 90000
 
 static void
 note_leaders(ScServed *served, ScSource *source)
@@ -101,14 +105,26 @@ ask_unknown_lows(ScServed *served, ScSource *source, int timeout_ms)
 	pfree(lows);
 }
 
+/* Is there something to be asked for? */
+static bool
+is_asked_for(const ScServed *served)
+{
+	for (int i = 0; i < served->npositions; i++)
+		if (!served->positions[i].leaderless)
+			return true;
+	return served->not_begun;
+}
+
 bool
 sc_arrivals_ask_watermarks(ScServed *served, ScSource *source, int timeout_ms)
 {
 	int64	   *lows = palloc(sizeof(int64) * Max(served->npositions, 1));
 	bool		answered;
 
-	served->told = false;
 	note_leaders(served, source);
+	served->told = !is_asked_for(served);
+	if (TimestampDifferenceExceeds(served->refused_at, sc_clock_now(), REFUSAL_LASTS_MS))
+		served->refusal[0] = '\0';
 	answered = ask(served, source, SC_OFFSET_EARLIEST, lows, timeout_ms);
 	for (int i = 0; answered && i < served->npositions; i++)
 		if (!served->positions[i].leaderless)

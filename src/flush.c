@@ -15,10 +15,8 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
-#include "utils/wait_event.h"
 
 #include "flush.h"
 #include "ledger.h"
@@ -27,8 +25,10 @@
 
 /* How long one rollup's query may hold up the others. */
 #define MERGE_WAIT_MS 30000
-/* What a merge had written by then is dead: it is not to be done all the time. */
-#define MERGE_AGAIN_MS 2000
+/* Before a lock is asked for again. */
+#define LOCK_AGAIN_MS 50
+/* What was written by then is dead: that is not to be done all the time. */
+#define WRITE_AGAIN_MS 2000
 
 /* What a query joins, or calls, can change between merge, search and merge. */
 #define CAREFUL_TRIES 3
@@ -50,7 +50,7 @@ typedef enum Remedy
 static Remedy
 remedy_for(const ErrorData *edata, bool merging)
 {
-	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	if (sc_lock_wait_is_over(edata->sqlerrcode))
 		return REMEDY_WAIT;
 	if (edata->sqlerrcode == ERRCODE_RAISE_EXCEPTION)
 		return merging ? REMEDY_CAREFUL : REMEDY_HALT;
@@ -117,15 +117,38 @@ others_than(const ScTask *task, List *tasks)
 	return n;
 }
 
+/* False: it was resumed meanwhile, or is about to be. */
+static bool
+write_halt(const ScRollup *rollup, const char *reason, const char *hint, MemoryContext cx)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool written = false;
+	ErrorData  *volatile edata = NULL;
+
+	PG_TRY();
+	{
+		written = sc_ledger_halt_as_read(rollup->relid, rollup->version, reason, hint);
+	}
+	PG_CATCH();
+	{
+		edata = leave_transaction(cx);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	if (edata && !sc_lock_wait_is_over(edata->sqlerrcode))
+		ReThrowError(edata);
+	return written;
+}
+
+/* One that is set aside is read and tried anew, halted or not. */
 static void
-halt_task(ScTask *task, const ErrorData *edata)
+halt_task(ScTask *task, const ErrorData *edata, MemoryContext cx)
 {
 	char	   *reason = psprintf("%s: %s", unpack_sql_state(edata->sqlerrcode), edata->message);
 
 	task->set_aside = true;
-	if (!sc_ledger_halt_as_read(task->rollup->relid, task->rollup->version, reason,
-								edata->hint ? edata->hint :
-								"Remove the cause, then run streamcount.resume()."))
+	if (!write_halt(task->rollup, reason, edata->hint ? edata->hint :
+					"Remove the cause, then run streamcount.resume().", cx))
 		return;
 	ereport(WARNING,
 			(errmsg("rollup %s is halted: %s", task->rollup->name, reason),
@@ -151,7 +174,7 @@ send_apart(ScServed *served, ScTask *task, const ErrorData *edata)
  * that has come to this unit meanwhile is not to wait, too.
  */
 static void
-wait_for_lock(const ScServed *served, const ScTask *task, bool merging, bool *waits)
+wait_for_lock(const ScServed *served, const ScTask *task, bool written, bool *waits)
 {
 	bool		locked;
 
@@ -163,13 +186,7 @@ wait_for_lock(const ScServed *served, const ScTask *task, bool merging, bool *wa
 				 errhint("The view pg_locks shows who holds it.")));
 	*waits = true;
 	sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock that it needs");
-	if (merging)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 MERGE_AGAIN_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
+	sc_lock_wait_pause(written ? WRITE_AGAIN_MS : LOCK_AGAIN_MS);
 }
 
 /*
@@ -223,7 +240,7 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 			break;
 		case REMEDY_WAIT:
 			if (task == NULL || !send_apart(served, task, edata))
-				wait_for_lock(served, task, flush->merging, waits);
+				wait_for_lock(served, task, flush->written, waits);
 			return;
 		case REMEDY_RETRY:
 			if (!flush->merging && edata->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
@@ -236,7 +253,7 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 	}
 	if (task == NULL)
 		ReThrowError(edata);
-	halt_task(task, edata);
+	halt_task(task, edata, served->cx);
 }
 
 static void
@@ -328,7 +345,6 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		ends[flush.nends++].seen = position->seen;
 	}
 	flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
-	sc_lock_wait_bound();
 	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -133,7 +133,7 @@ write_task(ScFlush *flush, ScTask *task)
 	/* Deferred triggers would run at the commit, as nobody that we chose. */
 	if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not set constraints immediate");
-	flush->merging = true;
+	flush->merging = flush->written = true;
 	if (flush->merge_timeout > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, flush->merge_timeout);
 	flush->way->methods->merge(flush->way, task);
@@ -152,7 +152,7 @@ sc_ledger_flush(ScFlush *flush)
 	ListCell   *lc;
 
 	flush->current = NULL;
-	flush->merging = false;
+	flush->merging = flush->written = false;
 	sc_ledger_start();
 	LockRelationOid(flush->stream, AccessShareLock);
 	if (*flush->stale)

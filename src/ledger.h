@@ -34,6 +34,7 @@ typedef struct ScFlush
 	/* Where it was when an ERROR was raised: */
 	ScTask	   *current;		/* NULL: at no rollup's work */
 	bool		merging;
+	bool		written;		/* rows, which are dead now */
 } ScFlush;
 
 /*

@@ -11,13 +11,15 @@
 #include "streamcount.h"
 
 /*
- * From now on a lock is waited for so long only that nobody who wants one of
- * ours meanwhile is ended by a deadlock: the wait ends in an error of ours,
- * ERRCODE_LOCK_NOT_AVAILABLE, and is to be tried again.
+ * From now on this process gives way: no lock is waited for so long that
+ * somebody else is ended by a deadlock with us.  It ends in an ERROR.
  */
-extern void sc_lock_wait_bound(void);
+extern void sc_lock_wait_begin(void);
 
-/* From now on as long as it takes. */
-extern void sc_lock_wait_unbound(void);
+/* Is that what the ERROR says?  Then it is to be tried again. */
+extern bool sc_lock_wait_is_over(int sqlerrcode);
+
+/* Outside of transactions, before it is.  Serves interrupts. */
+extern void sc_lock_wait_pause(int ms);
 
 #endif							/* SC_LOCK_WAIT_H */

@@ -19,6 +19,9 @@
 /* The offsets of a topic that was made a moment ago may be told a moment later. */
 #define BEGIN_PATIENCE_MS 3000
 
+/* So long it may take a broker to refuse us once more. */
+#define REFUSE_PATIENCE_MS 15000
+
 static ScState last_state = SC_STATE_DOWN;
 static TimestampTz reported_at = 0;
 
@@ -182,7 +185,8 @@ is_kept_out(const ScServed *served)
 {
 	return !served->told &&
 		(served->refusal[0] != '\0' ||
-		 (sc_stats_worker_trouble() == SC_STATE_CONNECTING && !is_late_to_begin(served)));
+		 (sc_stats_worker_trouble() == SC_STATE_CONNECTING &&
+		  !TimestampDifferenceExceeds(served->loaded_at, sc_clock_now(), REFUSE_PATIENCE_MS)));
 }
 
 static bool

@@ -120,6 +120,9 @@ is_well_locked(void)
 static void
 note_trouble_locked(ScState state, const char *reason)
 {
+	/* Somebody else's doing, beside which the brokers' may go on */
+	if (state == SC_STATE_BLOCKED || state == SC_STATE_RESTORING)
+		return;
 	if (!sc_state_needs_look(state))
 	{
 		mine->trouble = SC_STATE_DOWN;

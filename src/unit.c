@@ -53,6 +53,9 @@ sc_unit_rollups(const ScUnit *unit, MemoryContext cx)
 	return mine;
 }
 
+/* Before what somebody has locked is looked at again */
+#define LOCKED_PAUSE_MS 100
+
 struct ScHalt
 {
 	Oid			rollup;
@@ -88,7 +91,7 @@ typedef struct Parts
 static bool
 says_why(int sqlerrcode)
 {
-	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sc_guard_is_its_fault(sqlerrcode);
+	return sc_lock_wait_is_over(sqlerrcode) || sc_guard_is_its_fault(sqlerrcode);
 }
 
 static void
@@ -134,7 +137,7 @@ consider(ScServed *served, ScRollup *rollup)
 		return sc_unit_make_halt(rollup, "its view, query view and data table have different owners",
 								 "Give all three to one role by ALTER ... OWNER TO, then run streamcount.resume().");
 	edata = sc_guard_run(take_apart, &parts, says_why);
-	if (edata && edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	if (edata && sc_lock_wait_is_over(edata->sqlerrcode))
 	{
 		served->waits_for = rollup;
 		return NULL;
@@ -194,7 +197,6 @@ read_definitions(ScServed *served)
 	served->stream = sc_stream_load(served->unit.stream, true, served->cx);
 	served->rollups = sc_unit_rollups(&served->unit, served->cx);
 	served->signature = sc_unit_sign(served->stream, served->rollups);
-	sc_lock_wait_bound();
 	foreach(lc, served->rollups)
 	{
 		ScHalt	   *halt = consider(served, lfirst(lc));
@@ -204,7 +206,6 @@ read_definitions(ScServed *served)
 		if (served->waits_for)
 			break;
 	}
-	sc_lock_wait_unbound();
 	if (served->waits_for == NULL)
 		make_way(served);
 	MemoryContextSwitchTo(old);
@@ -219,23 +220,33 @@ sc_unit_exists(const ScUnit *unit)
 		sc_stream_is_stream(unit->stream);
 }
 
-static MemoryContext caller_cx = NULL;
-
-void
-sc_unit_begin_look(void)
+bool
+sc_unit_look(void (*look) (void *arg), void *arg)
 {
-	caller_cx = CurrentMemoryContext;
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool locked = false;
 
-void
-sc_unit_end_look(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(caller_cx);
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		look(arg);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		if (!sc_lock_wait_is_over(geterrcode()))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		locked = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return !locked;
 }
 
 /*
@@ -260,51 +271,55 @@ wait_for_query(const ScServed *served, bool *waits)
 				 errhint("The view pg_locks shows who holds it.")));
 	*waits = true;
 	sc_stats_worker_state(SC_STATE_BLOCKED, reason);
-	CHECK_FOR_INTERRUPTS();
 }
 
-/* One look; NULL: there is nothing to serve. */
-static ScServed *
-look(const ScUnit *unit, MemoryContext cx)
+typedef struct Look
 {
-	ScServed   *served = MemoryContextAllocZero(cx, sizeof(ScServed));
+	ScServed   *served;
 	List	   *halts;
+} Look;
 
-	served->unit = *unit;
-	served->cx = cx;
-	served->loaded_at = sc_clock_now();
-	sc_unit_begin_look();
-	if (!sc_unit_exists(unit))
-	{
-		sc_unit_end_look();
-		return NULL;
-	}
-	if (!ConditionalLockRelationOid(unit->stream, AccessShareLock))
+static void
+look(void *arg)
+{
+	Look	   *found = arg;
+
+	if (!sc_unit_exists(&found->served->unit))
+		return;
+	if (!ConditionalLockRelationOid(found->served->unit.stream, AccessShareLock))
 		sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock on its stream");
-	halts = read_definitions(served);
-	sc_unit_end_look();
-	if (served->rollups == NIL)
-		return NULL;
-	if (halts != NIL)
-	{
-		sc_unit_write_halts(halts);
-		return look(unit, cx);
-	}
-	return served;
+	found->halts = read_definitions(found->served);
 }
 
+/* Until nobody holds a lock on it, and there is nothing to be halted. */
 ScServed *
 sc_unit_load(const ScUnit *unit, MemoryContext cx)
 {
 	bool		waits = false;
-	ScServed   *served;
 
-	while ((served = look(unit, cx)) != NULL && served->waits_for != NULL)
+	for (;; MemoryContextReset(cx))
 	{
-		wait_for_query(served, &waits);
-		MemoryContextReset(cx);
+		ScServed   *served = MemoryContextAllocZero(cx, sizeof(ScServed));
+		Look		found = {.served = served};
+		bool		done;
+
+		served->unit = *unit;
+		served->cx = cx;
+		served->loaded_at = sc_clock_now();
+		done = sc_unit_look(look, &found);
+		if (done && served->rollups == NIL)
+			return NULL;
+		if (served->waits_for != NULL)
+			wait_for_query(served, &waits);
+		else if (!done)
+			sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock on its definition");
+		else if (found.halts == NIL)
+			return served;
+		else
+			sc_unit_write_halts(found.halts);
+		if (found.halts == NIL)
+			sc_lock_wait_pause(LOCKED_PAUSE_MS);
 	}
-	return served;
 }
 
 void

@@ -73,6 +73,7 @@ typedef struct ScServed
 	 */
 	char		refusal[SC_REASON_LEN];
 	TimestampTz refused_since;
+	TimestampTz refused_at;		/* last */
 	bool		told;			/* they were, when they were asked for last */
 
 	/* What librdkafka last complained of, and when by clock.h. */

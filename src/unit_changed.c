@@ -109,33 +109,48 @@ halt_dismantled(const ScServed *served, List *rollups)
 	return halts;
 }
 
+typedef struct Comparison
+{
+	const ScServed *served;
+	MemoryContext cx;			/* of what is found */
+	bool		locked;
+	bool		changed;
+	List	   *halts;
+} Comparison;
+
+static void
+compare(void *arg)
+{
+	Comparison *found = arg;
+	const ScServed *served = found->served;
+	MemoryContext old = MemoryContextSwitchTo(found->cx);
+
+	/* A change may be under way, or committed this very moment: look again. */
+	found->locked = !ConditionalLockRelationOid(served->unit.stream, AccessShareLock);
+	if (!found->locked && !sc_unit_exists(&served->unit))
+		found->changed = true;
+	else if (!found->locked)
+	{
+		ScStream   *stream = sc_stream_load(served->unit.stream, true, found->cx);
+		List	   *rollups = sc_unit_rollups(&served->unit, found->cx);
+
+		found->changed = strcmp(sc_unit_sign(stream, rollups), served->signature) != 0 ||
+			offsets_moved(served, rollups);
+		found->halts = halt_dismantled(served, rollups);
+	}
+	MemoryContextSwitchTo(old);
+}
+
 bool
 sc_unit_changed(const ScServed *served, bool *locked)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "streamcount recheck",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old;
-	bool		changed = true;
-	List	   *halts = NIL;
+	Comparison	found = {.served = served,.cx = AllocSetContextCreate(CurrentMemoryContext, "streamcount recheck",
+																	  ALLOCSET_DEFAULT_SIZES)};
 
-	sc_unit_begin_look();
-	old = MemoryContextSwitchTo(scratch);
-	/* A change may be under way, or committed this very moment: look again. */
-	*locked = !ConditionalLockRelationOid(served->unit.stream, AccessShareLock);
-	if (*locked)
-		changed = false;
-	else if (sc_unit_exists(&served->unit))
-	{
-		ScStream   *stream = sc_stream_load(served->unit.stream, true, scratch);
-		List	   *rollups = sc_unit_rollups(&served->unit, scratch);
-
-		changed = strcmp(sc_unit_sign(stream, rollups), served->signature) != 0 ||
-			offsets_moved(served, rollups);
-		halts = halt_dismantled(served, rollups);
-	}
-	MemoryContextSwitchTo(old);
-	sc_unit_end_look();
-	sc_unit_write_halts(halts);
-	MemoryContextDelete(scratch);
-	return changed;
+	if (!sc_unit_look(compare, &found))
+		found = (Comparison) {.cx = found.cx,.locked = true};
+	*locked = found.locked;
+	sc_unit_write_halts(found.halts);
+	MemoryContextDelete(found.cx);
+	return found.changed;
 }

@@ -10,9 +10,11 @@
 
 #include "unit.h"
 
-/* One look: a transaction, with one snapshot. */
-extern void sc_unit_begin_look(void);
-extern void sc_unit_end_look(void);
+/*
+ * One look: a transaction, with one snapshot.  False where somebody held a
+ * lock on what is looked at: nothing may be believed of what was seen.
+ */
+extern bool sc_unit_look(void (*look) (void *arg), void *arg);
 
 /* Inside of it: is there a stream, and an extension that fits? */
 extern bool sc_unit_exists(const ScUnit *unit);

@@ -30,6 +30,7 @@
 #include "compat.h"
 #include "flush.h"
 #include "guc.h"
+#include "lock_wait.h"
 #include "report.h"
 #include "session.h"
 #include "stall.h"
@@ -280,12 +281,12 @@ turn(ScWorker *w)
 	if (flush_due(w, now))
 		flush(w);
 	sc_worker_ask_around(w, now);
-	if (sc_stall_watch(w->served, now))
+	if (sc_stall_watch(w->served, now) || sc_arrivals_refused_long(w->served, now))
 	{
 		/* Else the next worker would read all of it once more, and so on. */
 		if (sc_arrivals_pending(w->served))
 			flush(w);
-		sc_unit_start_anew(DEBUG1, "a stalled partition is tried again");
+		sc_unit_start_anew(DEBUG1, "what is not read is tried by a new client");
 	}
 	if (sc_report_due(now) == 0)
 		sc_report_progress(w->served, w->end_answered);
@@ -365,6 +366,7 @@ streamcount_worker_main(Datum arg)
 	sc_session_serve_signals();
 	sc_stats_worker_attach(DatumGetInt32(arg), &w.unit);
 	sc_session_force_settings();
+	sc_lock_wait_begin();
 	BackgroundWorkerInitializeConnectionByOid(w.unit.db, InvalidOid, 0);
 	w.cx = AllocSetContextCreate(TopMemoryContext, "streamcount worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(w.cx);
