@@ -298,7 +298,13 @@ foreach my $what (sort keys %took)
 {
 	my @sorted = sort { $a <=> $b } @{ $took{$what} };
 
+	my $p99 = $sorted[ ceil(0.99 * @sorted) - 1 ];
+
 	diag sprintf '%-28s %3d times, ms: median %4.0f, p99 %4.0f, most %4.0f', $what, scalar @sorted,
-	  map { 1000 * $_ } $sorted[ $#sorted / 2 ], $sorted[ ceil(0.99 * @sorted) - 1 ], $sorted[-1];
+	  map { 1000 * $_ } $sorted[ $#sorted / 2 ], $p99, $sorted[-1];
+	# Once is chance, on a machine that does other things, too.
+	next if $rounds == 1;
+	cmp_ok($p99, '<=', 0.5, "P2: $what: the 99th percentile") if $what =~ /^SIGTERM/;
+	cmp_ok($sorted[-1], '<=', 0.2, "P14: $what: each time") if $what eq 'DROP DATABASE of another';
 }
 done_testing();
