@@ -115,6 +115,24 @@ sub node
 	return $self->{nodes}{$id};
 }
 
+# Each node learns of it by itself: whoever asks one that has not is refused.
+sub create_topic
+{
+	my ($self, $topic, $partitions, %config) = @_;
+	my $until = time + 60;
+
+	$self->SUPER::create_topic($topic, $partitions, %config);
+	foreach my $node ($self->nodes)
+	{
+		while ((() = eval { $node->ends($topic) }) != $partitions)
+		{
+			croak "node $node->{id} does not know of $topic" if time > $until;
+			sleep 0.05;
+		}
+	}
+	return;
+}
+
 # The node that leads a partition
 sub leader
 {
