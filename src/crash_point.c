@@ -3,14 +3,15 @@
  * crash_point.c
  *		What happens at the places of crash_point.h.
  *
- * The setting is 'point[:nth] action [always]'.  It strikes at the nth time
- * that a worker comes to the point; a worker that was started after it was
- * set goes by, unless it says "always": so one setting is one fault.
+ * The setting is 'point action [always]'.  It strikes when a worker comes to
+ * the point; a worker that was started after it was set goes by, unless it
+ * says "always": so one setting is one fault.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <pthread.h>
 #include <signal.h>
 
 #include "miscadmin.h"
@@ -23,7 +24,6 @@
 typedef struct Strike
 {
 	char		point[WORD_LEN];	/* "": none */
-	int			nth;
 	char		action[WORD_LEN];
 	bool		always;
 } Strike;
@@ -43,8 +43,10 @@ static const char *const actions[] = {
 	"kill",						/* itself, by signal 9 */
 	"postmaster",				/* the postmaster, and itself */
 	"abort",
-	"error",					/* as where there is no memory left */
-	"stop"						/* by SIGSTOP, until SIGCONT */
+	"fault",					/* a segmentation fault */
+	"thread_abort",				/* as a thread of librdkafka would */
+	"thread_fault",
+	"error"						/* as where there is no memory left */
 };
 
 char	   *sc_crash_point_setting = NULL;
@@ -52,7 +54,7 @@ char	   *sc_crash_point_worker = NULL;
 
 static Strike strike;
 static int	set_in = 0;			/* the process that was told of it */
-static int	times = 0;
+static bool done = false;
 
 static bool
 is_among(const char *word, const char *const *words, int nwords)
@@ -72,12 +74,9 @@ parse(const char *text, Strike *result)
 	memset(result, 0, sizeof(*result));
 	if (*text == '\0')
 		return true;
-	result->nth = 1;
-	n = sscanf(text, "%31[a-z_]:%d %31s %31s", result->point, &result->nth, result->action, always);
-	if (n < 2)
-		n = sscanf(text, "%31[a-z_] %31s %31s", result->point, result->action, always) + 1;
+	n = sscanf(text, "%31s %31s %31s", result->point, result->action, always);
 	result->always = strcmp(always, "always") == 0;
-	return n == 3 + result->always && result->nth > 0 &&
+	return n == 2 + result->always &&
 		is_among(result->point, points, lengthof(points)) &&
 		is_among(result->action, actions, lengthof(actions));
 }
@@ -95,7 +94,7 @@ sc_crash_point_assign(const char *newval, void *extra)
 {
 	(void) parse(newval, &strike);
 	set_in = MyProcPid;
-	times = 0;
+	done = false;
 }
 
 static bool
@@ -106,20 +105,47 @@ is_meant(const char *name)
 		strstr(MyBgworkerEntry->bgw_name, sc_crash_point_worker) != NULL;
 }
 
+/* An address that nothing is at; a null pointer's use might be compiled away. */
+static volatile int *volatile nowhere = (volatile int *) 64;
+
+static void *
+crash(void *action)
+{
+	if (strstr(action, "fault") != NULL)
+		*nowhere = 0;
+	else
+		abort();
+	return NULL;
+}
+
+/* Like those of librdkafka, it is sent no signal. */
+static void
+crash_in_thread(char *action)
+{
+	pthread_t	thread;
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	if (pthread_create(&thread, NULL, crash, action) == 0)
+		pthread_join(thread, NULL);
+}
+
 void
 sc_crash_point(const char *name)
 {
-	const char *action = strike.action;
+	char	   *action = strike.action;
 
-	if (!is_meant(name) || ++times != strike.nth)
+	if (done || !is_meant(name))
 		return;
+	done = true;
 	ereport(LOG, (errmsg("crash point %s: %s", name, action)));
 	if (strcmp(action, "kill") == 0)
 		kill(MyProcPid, SIGKILL);
-	else if (strcmp(action, "abort") == 0)
-		abort();
-	else if (strcmp(action, "stop") == 0)
-		kill(MyProcPid, SIGSTOP);
+	else if (strcmp(action, "abort") == 0 || strcmp(action, "fault") == 0)
+		(void) crash(action);
+	else if (strncmp(action, "thread_", 7) == 0)
+		crash_in_thread(action);
 	else if (strcmp(action, "postmaster") == 0)
 	{
 		kill(PostmasterPid, SIGKILL);

@@ -156,7 +156,7 @@ static void
 define_crash_points(void)
 {
 	DefineCustomStringVariable("streamcount.crash_point",
-							   "Sets where a worker is to fail, and how: 'point[:nth] action [always]'.",
+							   "Sets where a worker is to fail, and how: 'point action [always]'.",
 							   "In a library that was built for tests alone.",
 							   &sc_crash_point_setting,
 							   "",

@@ -8,9 +8,9 @@
  * their leave, those that were told to quit by it are innocent.  A signal
  * handler of each worker says so, and another one which signal it was that
  * the worker could not go on after.  Neither word is said by a worker that
- * was killed by signal 9, be it for its memory, or crashed in a thread of
+ * was killed by signal 9, be it for its memory, or by a fault in a thread of
  * librdkafka, where all signals are blocked: it counts where it has achieved
- * nothing since its start.
+ * nothing since its start.  abort() unblocks its signal first, in any thread.
  *
  * What was seen outlives the shared memory in the postmaster's own.
  *

@@ -100,7 +100,7 @@ sub is_down
 counts_exactly($_, "before, $_") foreach qw(bad good);
 
 # ---------------------------------------------------------------------
-# A worker that aborts, in its own code or librdkafka's
+# A worker that aborts
 # ---------------------------------------------------------------------
 
 my $log = $node->log_size;
@@ -129,14 +129,15 @@ counts_exactly('bad', 'K33: resumed');
 # ---------------------------------------------------------------------
 
 $node->set_up('streamcount.crash_limit' => 2);
-foreach my $time (1 .. 3)
+foreach my $what ('P1: killed once', 'P1: killed twice', 'K33: a thread crashed once', 'K33: a thread crashed twice')
 {
+	my ($action, $signal) = $what =~ /thread/ ? ('thread_fault', 11) : ('kill', 9);
 	my $from = $node->log_size;
 
-	strike_at('bad', 'streamcount.crash_point' => 'after_poll kill');
-	$node->wait_for_log(qr/was terminated by signal 9/, $from);
+	strike_at('bad', 'streamcount.crash_point' => "after_poll $action");
+	$node->wait_for_log(qr/was terminated by signal $signal/, $from);
 	until_it_answers();
-	counts_exactly('bad', "P1: killed for the ${time}. time, with commits in between");
+	counts_exactly('bad', "$what, with commits in between");
 	$node->set_up('streamcount.crash_point' => '');
 }
 
@@ -146,6 +147,33 @@ is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last tim
 $node->set_up('streamcount.crash_point' => '');
 sql(q{ALTER FOREIGN TABLE bad OPTIONS (ADD reject_limit '7')});
 counts_exactly('bad', 'P20: its definition was changed, which starts it again');
+
+# ---------------------------------------------------------------------
+# Other crashes: a fault, and those of a thread that is open to no signal.
+# What abort() raises is open to all the same.
+# ---------------------------------------------------------------------
+
+foreach my $crash (
+	[ 'fault', 11, 'signal 11: .*', 2, 'it faults at each start' ],
+	[ 'thread_abort', 6, 'signal 6: .*', 2, 'a thread of it aborts at each start' ],
+	# The first time it had counted what came before.
+	[ 'thread_fault', 11, 'being killed', 3, 'a thread of it faults at each start' ])
+{
+	my ($action, $signal, $last, $crashes, $name) = @$crash;
+
+  SKIP:
+	{
+		skip 'the sanitizers take faults for themselves', 4 if $ENV{SANITIZE} && $action eq 'fault';
+		$log = $node->log_size;
+		strike_at('bad', 'streamcount.crash_point' => "after_poll $action always");
+		is_down('bad_tags', "its worker crashed 2 times within 600 seconds, the last time by $last", "K33: $name");
+		is($node->log_count(qr/was terminated by signal $signal/, $log), $crashes, "K33: $name: the server has crashed so often and no more");
+		counts_exactly('good', "K33: $name: the other stream goes on");
+		$node->set_up('streamcount.crash_point' => '');
+		sql("SELECT streamcount.resume('bad_tags')");
+		counts_exactly('bad', "K33: $name: resumed");
+	}
+}
 
 # Without a limit it is held back for some seconds each time, and goes on.
 $log = $node->log_size;
