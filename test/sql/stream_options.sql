@@ -95,6 +95,20 @@ CREATE SERVER v FOREIGN DATA WRAPPER streamcount
 CREATE SERVER v FOREIGN DATA WRAPPER streamcount
 	OPTIONS ("bootstrap.servers" 'h:9092', "security.protocol" 'sasl_ssl', "sasl.mechanism" 'GSSAPI');
 
+-- K17: limits that do not go together, by librdkafka's own rules, before any worker starts
+SHOW streamcount.fetch_mem;
+CREATE SERVER u FOREIGN DATA WRAPPER streamcount
+	OPTIONS ("bootstrap.servers" 'h:9092', "receive.message.max.bytes" '16777727');
+CREATE SERVER u FOREIGN DATA WRAPPER streamcount
+	OPTIONS ("bootstrap.servers" 'h:9092', "receive.message.max.bytes" '16777728');
+ALTER SERVER u OPTIONS (ADD "fetch.max.bytes" '16777217');
+ALTER SERVER u OPTIONS (ADD "fetch.max.bytes" '999999');
+ALTER SERVER u OPTIONS (ADD "fetch.max.bytes" '2000000', SET "receive.message.max.bytes" '2000511');
+ALTER SERVER u OPTIONS (ADD "fetch.max.bytes" '2000000', SET "receive.message.max.bytes" '2000512');
+ALTER SERVER u OPTIONS (DROP "fetch.max.bytes");
+ALTER SERVER u OPTIONS (DROP "receive.message.max.bytes");
+DROP SERVER u;
+
 -- user mappings
 \set VERBOSITY terse
 CREATE USER MAPPING FOR PUBLIC SERVER w OPTIONS ("user" 'x');
