@@ -266,12 +266,13 @@ processes_are('launcher worker:b', 'and is looked at again');
 # ---------------------------------------------------------------------
 
 # A worker's crash is the server's; what it does again and again costs time.
+# The last one is shown until the postmaster has seen its end.
+my $victim = 0;
+
 sub kill_worker
 {
-	my $victim;
-
-	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE backend_type = 'streamcount worker'});
+	$node->poll_query_until('postgres', qq{SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE backend_type = 'streamcount worker' AND pid <> $victim});
 	$victim = worker_pid('b');
 	kill 'KILL', $victim;
 	for (1 .. 300)
@@ -343,6 +344,33 @@ $node->safe_psql('b', 'DROP VIEW words');
 wait_for($node, 'b', q{SELECT count(*) FROM streamcount.live_units()
 		WHERE pid IS NOT NULL AND stream = 'late_stream'::regclass::oid},
 	'1', 'P21: what gets free is used');
+
+# A probe has room, and so has one of the three that it finds.
+$node->safe_psql('b', 'DROP VIEW late');
+processes_are('launcher', 'P21: before three streams are made at once');
+$log = -s $node->logfile;
+$node->safe_psql('b', join(';', 'BEGIN', map({ qq{
+	CREATE FOREIGN TABLE ${_}_stream (word text) SERVER streamcount OPTIONS (topic '$_');
+	SELECT streamcount.create_rollup('$_', 'SELECT word, count(*) AS n FROM ${_}_stream GROUP BY word')} } qw(one two three)), 'COMMIT'));
+my $full = 'all 2 background workers of max_worker_processes are in use';
+my $without = "SELECT string_agg(rollup::text, ' ') FROM streamcount.problems WHERE state = 'down' AND reason = '$full'";
+my $served = q{SELECT rollup::text FROM streamcount.rollups JOIN streamcount.stat_workers USING (stream) WHERE pid IS NOT NULL};
+wait_for($node, 'b', "SELECT cardinality(string_to_array(($without), ' '))", '2', 'P21: two without a worker are in problems, and say why');
+my $first = $node->safe_psql('b', $served);
+is($node->safe_psql('b', "SELECT count(*) FROM streamcount.rollups WHERE reason = '$full' AND state = 'down' AND rollup <> '$first'::regclass"), '2',
+	'P21: and so they do in rollups');
+
+# Each has been tried again by now: problems shows what has been down for 3 s.
+$node->safe_psql('b', "DROP VIEW $first");
+wait_for($node, 'b', "SELECT ($served) <> '$first', ($without) <> ($served)", 't|t', 'P21: what one has left is taken by another');
+my @told = slurp_file($node->logfile, $log) =~ /WARNING:.* (stream \d+ of database "b": $full\n.*HINT:  Increase max_worker_processes and restart the server)/g;
+is(scalar @told, 2, 'P21: each is logged once, with what to do') or diag "@told";
+isnt($told[0], $told[-1], 'P21: each for itself');
+
+$node->append_conf('postgresql.conf', 'max_worker_processes = 4');
+$node->restart;
+processes_are('launcher worker:b worker:b', 'P21: with more of them and a restart all are served');
+is($node->safe_psql('b', "$without"), '', 'P21: and nothing says otherwise');
 $node->stop('fast');
 
 done_testing();
