@@ -207,6 +207,23 @@ is($node->safe_psql('part', 'SELECT count(*) FROM streamcount.rollups'), '0',
 is($node->safe_psql('part', $rows), $restored, 'P28: nothing is counted into it');
 query('DROP DATABASE part');
 
+# The other way round: what it had counted is in rows that did not come.
+query(q{SELECT streamcount.pause('hashtags')});
+my $stood = query('SELECT array_agg(next_offset ORDER BY partition) FROM streamcount.progress');
+command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump, '--exclude-table-data=hashtags_data' ],
+	'P28: a dump with progress, without the rows');
+query(q{SELECT streamcount.resume('hashtags')});
+query('CREATE DATABASE part');
+command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('part'), '-f', $dump ], 'P28: restored, too');
+is($node->safe_psql('part', q{SELECT (SELECT count(*) FROM hashtags), (SELECT array_agg(next_offset ORDER BY partition)
+	FROM streamcount.progress), (SELECT state FROM streamcount.rollups)}), "0|$stood|paused", 'P28: it is a rollup, and stands where it stood');
+$node->safe_psql('part', q{SELECT streamcount.resume('hashtags')});
+$node->wait_for_sql("SELECT ($position) > (SELECT sum(n) FROM unnest('$stood'::bigint[]) n) + 20", 't', dbname => 'part');
+is($node->differences($mock, 'tweets', dbname => 'part', from => $stood), '', 'P28: it counts what came since, exactly');
+isnt($node->differences($mock, 'tweets', dbname => 'part'), '', 'P28: and is without the rest');
+query('DROP DATABASE part');
+goes_on('P28: where that was dumped');
+
 # ---------------------------------------------------------------------
 # pg_upgrade
 # ---------------------------------------------------------------------

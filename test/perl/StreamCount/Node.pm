@@ -163,18 +163,20 @@ sub wait_for_offsets
 }
 
 # Compare a rollup with an independent count of what it says that it has
-# read.  Returns the lines that differ, "" where none does.
+# read.  Returns the lines that differ, "" where none does.  from => '{0,17}':
+# of the messages from there on, by partition.
 sub differences
 {
 	my ($self, $broker, $topic, %args) = @_;
 	my $name = $args{name} // 'hashtags';
 	my $dbname = $args{dbname} // 'postgres';
 	my $granularities = $args{granularities} // 'day,ALL';
+	my $start = $args{from} ? "('$args{from}'::bigint[])[partition + 1]" : 'start_offset';
 
 	# Rows and offsets are one snapshot's.
 	my $out = $self->safe_psql($dbname, qq{
 		BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-		SELECT 'span', partition || ':' || start_offset || ':' || next_offset
+		SELECT 'span', partition || ':' || $start || ':' || next_offset
 		  FROM streamcount.progress WHERE rollup = '$name'::regclass;
 		SELECT 'row', hashtag || E'\\t' || "interval" || E'\\t' || mentions FROM $name;
 		COMMIT});
