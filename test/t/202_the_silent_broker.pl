@@ -76,6 +76,17 @@ my @silent = (
 	[ 'corrupt', 'error 2', 5, 'CRC|[Cc]orrupt|Invalid', 'K18: a batch that the broker itself finds broken' ],
 	[ 'back', 'back', 5, 'too large|nothing comes', 'K34: the batch before, again and again' ]);
 
+# One fetch is never answered, and all else is: what it was for is not asked for again.
+$fake->create_topic('lost', 1);
+$fake->append('lost', 0, tweets(1 .. 5));
+$fake->fault('lost', 0, 0, 'silence', times => 1);
+my $lost_since = time;
+$node->create_tweets_stream(name => 'lost');
+$node->create_hashtags_rollup(name => 'of_lost', stream => 'lost');
+my $lost_pid = $node->wait_for_sql(q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'lost'::regclass}, qr/\d/);
+until ($fake->count('silence') || time > $lost_since + 30) { sleep 0.05 }
+is($fake->count('silence'), 1, 'K32: a fetch is not answered, once');
+
 # One partition of it is halted, and another one stalled.
 $fake->create_topic('mixed', 2);
 $fake->append('mixed', $_, tweets(1 .. 5)) for 0, 1;
@@ -188,6 +199,16 @@ $node->wait_for_sql(q{SELECT lag, lag_seconds IS NULL FROM streamcount.progress
 pass('K20: nothing was ever read of it: how old that is, is not known');
 $node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_mixed')});
 
+# By itself librdkafka would wait for socket.timeout.ms, which is this by default.
+my $given_up_s = 60;
+$node->wait_for_offsets('of_lost', '5');
+is($node->differences($fake, 'lost', name => 'of_lost'), '', 'K32: ... and what it was for is read, exactly');
+my ($reader_pid, $lost_s) = split /\|/, $node->safe_psql('postgres',
+	qq{SELECT pid, round(extract(epoch FROM flushed_at) - $lost_since, 1) FROM streamcount.stat_workers WHERE stream = 'lost'::regclass});
+isnt($reader_pid, $lost_pid, 'K32: ... by another worker');
+cmp_ok($lost_s, '<', $given_up_s, "K32: ... before librdkafka gives the fetch up, after $lost_s s");
+$node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_lost')});
+
 # The others go on, and so do the faults, in silence.
 my $log = $node->log_size;
 my $until = time + $observed_s;
@@ -207,7 +228,7 @@ is($node->log_count(qr/^20.* (?!HINT)[A-Z]+:  (?!partition 1 of stream public\.(
 # A new worker may be trying just now.
 $node->wait_for_sql("SELECT string_agg(DISTINCT p.state, ' ') FROM streamcount.progress p WHERE partition = 0", 'halted stalled');
 pass('K17, K20: nothing has gone on by itself');
-my $lines = $node->log_count(qr/^20.* (?:LOG|WARNING|ERROR): .*(?:stalled|halted)/);
+my $lines = $node->log_count(qr/^20.* (?:LOG|WARNING|ERROR): (?!.*public\.lost ).*(?:stalled|halted)/);
 cmp_ok($lines, '<=', 2 * @silent, 'P39: ' . @silent . " faults, $lines lines since their beginning");
 
 # The way out for one, and for the others the end of the fault
