@@ -10,6 +10,7 @@ so that it never outlives whoever started it.
   {"do": "create", "topic": T, "partitions": N}
   {"do": "grow", "topic": T, "partitions": N, "led": true}
       the new ones of its N partitions have a leader, or have none
+  {"do": "delete", "topic": T}
   {"do": "append", "topic": T, "partition": P, "records": [RECORD ...], ...}
       one batch.  RECORD: {"value": V, "key": K, "offset": O, "timestamp": MS}
       of which all may be left out: NULL, the next offset, the present.  Also
@@ -253,6 +254,8 @@ def obey(log, command):
     elif what == "grow":
         partitions = log.topics[command["topic"]]
         partitions.extend(Partition(1 if command["led"] else 0) for _ in range(command["partitions"] - len(partitions)))
+    elif what == "delete":
+        del log.topics[command["topic"]]
     elif what == "remake":
         # Of its batches some would be read before the others were there.
         partition = Partition()

@@ -36,7 +36,7 @@ $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 my $usual = StreamCount::Node->new('usual');
 $usual->init(
 	brokers => $fake->bootstrap,
-	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\n");
+	conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\nmax_worker_processes = 16\n");
 $usual->start;
 $usual->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 
@@ -111,16 +111,25 @@ $node->wait_for_sql($last_times, '1411293600 1411293602');
 pass('... and after a new start');
 $node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('of_timed')});
 
-# The usual one has read what there was, when what is new stops coming.
-$fake->create_topic('usual', 1);
-$fake->append('usual', 0, tweets(1 .. 5));
-$usual->create_tweets_stream(name => 'usual');
-$usual->create_hashtags_rollup(name => 'of_usual', stream => 'usual');
-$usual->wait_for_offsets('of_usual', '5');
-$usual->wait_for_sql(q{SELECT state FROM streamcount.rollups}, 'idle');
-$fake->fault('usual', 0, 5, 'empty');
-$fake->append('usual', 0, tweets(6 .. 10));
+# The usual one has read what there was, and has looked round, when all at once
+# what is new stops coming, or the topic is another one.
+my %usual_faults = (
+	usual => sub { $fake->fault('usual', 0, 5, 'empty'); $fake->append('usual', 0, tweets(6 .. 10)) },
+	unparsable => sub { $fake->fault('unparsable', 0, 5, 'record'); $fake->append('unparsable', 0, tweets(6 .. 10)) },
+	deleted => sub { $fake->delete_topic('deleted') },
+	remade => sub { $fake->remake_topic('remade', tweets(6 .. 10)) },
+	grown => sub { $fake->grow_topic('grown', 2, led => 1); $fake->append('grown', 1, tweets(6 .. 10)) });
+foreach my $topic (sort keys %usual_faults)
+{
+	$fake->create_topic($topic, 1);
+	$fake->append($topic, 0, tweets(1 .. 5));
+	$usual->create_tweets_stream(name => $topic);
+	$usual->create_hashtags_rollup(name => "of_$topic", stream => $topic);
+}
+$usual->wait_for_sql(q{SELECT string_agg(state || ' ' || next_offset, ', ') FROM streamcount.progress},
+	join ', ', ('idle 5') x keys %usual_faults);
 my $silent_since = time;
+$usual_faults{$_}->() foreach sort keys %usual_faults;
 
 # And one whose answers about the topic come behind messages, which take their time
 my $slow = StreamCount::Fake->new->start;
@@ -278,12 +287,35 @@ $patient->stop('fast');
 # By default
 # ---------------------------------------------------------------------
 
-# It may have been seen a while ago.
-my $seen_at = $usual->wait_for_sql(
-	q{SELECT max(round(extract(epoch FROM since), 1)) FROM streamcount.problems WHERE state = 'stalled' AND reason LIKE 'nothing comes from offset 5 on%'}, qr/\d/);
 is($usual->safe_psql('postgres', 'SHOW streamcount.metadata_interval'), '30s', 'K20: with all settings as they are by default');
-cmp_ok($seen_at - $silent_since, '<=', $seen_within_s,
-	sprintf 'K20: ... a fetch that gives nothing is seen within %d s, after %.1f s', $seen_within_s, $seen_at - $silent_since);
+
+# What the query says of when it was seen, which may be a while ago
+sub seen_in_time
+{
+	my ($query, $name) = @_;
+	my $seen = eval { $usual->wait_for_sql("SELECT round(extract(epoch FROM ($query))::numeric - $silent_since, 1)", qr/\d/, timeout => $seen_within_s) };
+
+	return fail($name) || diag $@ unless defined $seen;
+	return cmp_ok($seen, '<=', $seen_within_s, "$name within $seen_within_s s, after $seen s");
+}
+
+sub problem_in_time
+{
+	my ($topic, $problem, $name) = @_;
+
+	return seen_in_time("SELECT min(since) FROM streamcount.problems WHERE rollup = 'of_$topic'::regclass AND state || ': ' || reason LIKE '$problem%'", $name);
+}
+
+problem_in_time('usual', 'stalled: nothing comes from offset 5 on', 'K20: ... a fetch that gives nothing is seen');
+problem_in_time('unparsable', 'stalled: nothing comes from offset 9 on', 'K20: ... a record that cannot be taken apart is seen');
+problem_in_time('deleted', 'stalled: Kafka topic "deleted" does not exist', 'K7: ... a topic that was deleted is seen');
+problem_in_time('remade', 'halted: message at offset 4 is another one than was read', 'K9: ... a topic that is another one, just as long, is seen');
+seen_in_time(q{SELECT flushed_at FROM streamcount.stat_workers WHERE stream = 'grown'::regclass
+		AND (SELECT sum(next_offset) FROM streamcount.progress WHERE rollup = 'of_grown'::regclass) = 10},
+	'K10: ... a new partition is read');
+is($usual->differences($fake, 'grown', name => 'of_grown'), '', 'K10: ... exactly');
+is($usual->safe_psql('postgres', qq{SELECT string_agg(hashtag, ' ' ORDER BY hashtag) FROM of_$_ WHERE "interval" = 'ALL'}),
+	'#first #tag1 #tag2 #tag3 #tag4 #tag5', "K7, K9: ... what was read of topic $_ stays counted, and nothing else is") foreach 'deleted', 'remade';
 $fake->heal('usual');
 $usual->wait_for_offsets('of_usual', '10');
 is($usual->differences($fake, 'usual', name => 'of_usual'), '', 'K20: ... and when the fault is over all is counted, exactly');

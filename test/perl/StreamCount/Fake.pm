@@ -107,6 +107,14 @@ sub remake_topic
 	return;
 }
 
+sub delete_topic
+{
+	my ($self, $topic) = @_;
+
+	$self->tell_json(do => 'delete', topic => $topic);
+	return;
+}
+
 # One batch of records, hashes of value, key, offset, timestamp.
 sub append
 {
