@@ -224,7 +224,7 @@ flush_interval(const ScWorker *w)
 static long
 idle_time(const ScWorker *w, TimestampTz now)
 {
-	long		timeout = Min(sc_worker_look_interval(w), recheck_interval(w));
+	long		timeout = Min(sc_worker_look_due(w, now), recheck_interval(w));
 	long		report_due = sc_report_due(now);
 
 	if (sc_stall_looks(w->served))

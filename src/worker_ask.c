@@ -125,8 +125,8 @@ sc_worker_answer_wait(ScWorker *w)
 	sc_report_progress(w->served, w->end_answered);
 }
 
-long
-sc_worker_look_interval(const ScWorker *w)
+static long
+look_interval(const ScWorker *w)
 {
 	if (w->served->refusal[0] != '\0' && w->served->topic_partitions > 0 && sc_report_in_trouble())
 		return Min(PARTLY_AWAY_MS, sc_metadata_interval * 1000L);
@@ -136,6 +136,21 @@ sc_worker_look_interval(const ScWorker *w)
 	return w->unanswered > 0 ? SC_QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
 }
 
+/*
+ * What wakes us puts off no look.  But a look takes its time where nobody
+ * answers, and then the next one does not follow at once.
+ */
+long
+sc_worker_look_due(const ScWorker *w, TimestampTz now)
+{
+	long		interval = look_interval(w);
+
+	if (w->source == NULL)
+		return interval;
+	return Max(interval + 1 - TimestampDifferenceMilliseconds(w->asked_at, now),
+			   Min(interval, AWAY_MS));
+}
+
 void
 sc_worker_ask_around(ScWorker *w, TimestampTz now)
 {
@@ -143,7 +158,7 @@ sc_worker_ask_around(ScWorker *w, TimestampTz now)
 	int			npartitions = 0;
 	ScTopicAnswer answer;
 
-	if (!TimestampDifferenceExceeds(w->asked_at, now, sc_worker_look_interval(w)))
+	if (!TimestampDifferenceExceeds(w->asked_at, now, look_interval(w)))
 		return;
 	w->asked_at = now;
 	answer = ask_topic(w, &npartitions, &error);

@@ -51,7 +51,7 @@ extern void sc_worker_answer_wait(ScWorker *w);
 /* Are there new partitions, is the topic still there, how far is its end? */
 extern void sc_worker_ask_around(ScWorker *w, TimestampTz now);
 
-/* Until that is asked the next time: sooner where something is amiss. */
-extern long sc_worker_look_interval(const ScWorker *w);
+/* In how many ms that is to be asked the next time: sooner where something is amiss. */
+extern long sc_worker_look_due(const ScWorker *w, TimestampTz now);
 
 #endif							/* SC_WORKER_PRIVATE_H */
