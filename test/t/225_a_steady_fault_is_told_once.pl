@@ -29,6 +29,7 @@ foreach my $missing (StreamCount::Certificates::missing(), StreamCount::Fake->mi
 
 my $observed_s = $ENV{STREAMCOUNT_OBSERVED} // 20;
 my $in_an_hour = 10;
+my $seen_within_s = 60;
 
 # ---------------------------------------------------------------------
 # The faults
@@ -132,6 +133,9 @@ sub serve
 	return;
 }
 
+# When each fault has begun
+my %begun;
+
 sub create
 {
 	my ($name) = @_;
@@ -147,6 +151,7 @@ sub create
 		CREATE FOREIGN TABLE of_$name (text text, created_at timestamptz) SERVER s OPTIONS (topic '$topic');
 		CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
 			\$\$ BEGIN RAISE EXCEPTION USING ERRCODE = TG_ARGV[0], MESSAGE = 'of_$name: not today'; END \$\$});
+	$begun{$name} = time;
 	$node->create_hashtags_rollup(name => "of_${name}_tags", stream => "of_$name", dbname => $name);
 	return;
 }
@@ -168,11 +173,13 @@ sub begin
 	{
 		append_to_half(1 .. 5);
 		$node->wait_for_sql('SELECT sum(next_offset) FROM streamcount.progress', '10', dbname => $name);
+		$begun{$name} = time;
 		$half->lead($name, 1, 2);
 		append_to_half(6 .. 10);
 	}
 	return unless $faults{$name}{counted};
 	$node->wait_for_sql('SELECT sum(next_offset) FROM streamcount.progress', '10', dbname => $name);
+	$begun{$name} = time;
 	$node->safe_psql($name, $faults{$name}{begin});
 	$mock->produce_values($name, tweets(11 .. 20));
 	return;
@@ -183,11 +190,26 @@ $node->safe_psql('postgres', 'CREATE ROLE keeper');
 serve($_) foreach sort keys %faults;
 create($_) foreach sort keys %faults;
 begin($_) foreach sort keys %faults;
+
+# All at a time, so that none is seen late because of one that takes its time
+my %seen;
+my $give_up = time + $PostgreSQL::Test::Utils::timeout_default;
+while (keys %seen < keys %faults && time < $give_up)
+{
+	foreach my $name (grep { !$seen{$_} } sort keys %faults)
+	{
+		my ($since, $state) = split /\|/, $node->safe_psql($name,
+			q{SELECT extract(epoch FROM since), state || ': ' || coalesce(reason, '') FROM streamcount.rollups}), 2;
+
+		$seen{$name} = [ $state, $since - $begun{$name} ] if $state =~ /^$faults{$name}{state}: ./;
+	}
+	sleep 0.5;
+}
 foreach my $name (sort keys %faults)
 {
-	my $seen = $node->wait_for_sql(q{SELECT state || ': ' || coalesce(reason, '') FROM streamcount.rollups},
-		qr/^$faults{$name}{state}: /, dbname => $name);
-	pass("$name: $seen");
+	my ($state, $after_s) = @{ $seen{$name} // [ 'never', 'inf' ] };
+
+	cmp_ok($after_s, '<=', $seen_within_s, sprintf '%s: %s, within %d s, after %.1f s', $name, $state, $seen_within_s, $after_s);
 }
 
 # ---------------------------------------------------------------------
