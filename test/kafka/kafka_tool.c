@@ -148,7 +148,7 @@ members(rd_kafka_t *rk, int nargs, char **args)
 static void
 ready(rd_kafka_t *rk, int wanted)
 {
-	for (int i = 0; i < TIMEOUT_MS / 20; i++)
+	for (time_t until = time(NULL) + 120; time(NULL) < until;)
 	{
 		const rd_kafka_metadata_t *metadata;
 		struct timespec pause = {0, 20 * 1000 * 1000};

@@ -28,6 +28,7 @@ use warnings;
 use parent 'StreamCount::Broker';
 
 use Carp;
+use Fcntl qw(LOCK_EX LOCK_NB);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
@@ -47,6 +48,21 @@ sub missing
 	return;
 }
 
+# Between two tests that run side by side; until this process ends.
+my @reserved;
+
+sub reserve
+{
+	my ($port) = @_;
+	my $dir = $ENV{TESTLOGDIR} ? "$ENV{TESTLOGDIR}/ports" : return 1;
+
+	make_path($dir);
+	open my $lock, '>', "$dir/$port" or croak "$dir/$port: $!";
+	return 0 unless flock $lock, LOCK_EX | LOCK_NB;
+	push @reserved, $lock;
+	return 1;
+}
+
 # Ports that no connection is given by chance while a broker is down, and that
 # do not depend on what a test has seeded.
 sub free_ports
@@ -62,7 +78,7 @@ sub free_ports
 			LocalAddr => '127.0.0.1',
 			LocalPort => 10000 + unpack('S', $bytes) % 22000,
 			Listen => 1);
-		push @sockets, $socket if $socket;
+		push @sockets, $socket if $socket && reserve($socket->sockport);
 	}
 	return map { $_->sockport } @sockets;
 }
