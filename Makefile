@@ -21,6 +21,7 @@ OBJS = \
 	src/batch.o \
 	src/catalog.o \
 	src/choose.o \
+	src/clock.o \
 	src/compile.o \
 	src/compile_carry.o \
 	src/compile_expr.o \

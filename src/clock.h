@@ -25,4 +25,11 @@ sc_clock_now(void)
 	return now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
 }
 
+/*
+ * Wait at the latch until then, whoever sets it: it tells others than the
+ * caller, too, and is set at the end.  Outside of transactions; serves
+ * interrupts.
+ */
+extern void sc_clock_wait_until(TimestampTz end);
+
 #endif							/* SC_CLOCK_H */

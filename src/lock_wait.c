@@ -13,12 +13,9 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
-#include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "clock.h"
 #include "lock_wait.h"
@@ -54,18 +51,8 @@ sc_lock_wait_is_over(int sqlerrcode)
 	return sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
-/* The latch tells others than us, too: it is set again. */
 void
 sc_lock_wait_pause(int ms)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(sc_clock_now(), ms);
-
-	for (TimestampTz now = sc_clock_now(); now < end; now = sc_clock_now())
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, end) + 1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	SetLatch(MyLatch);
+	sc_clock_wait_until(TimestampTzPlusMilliseconds(sc_clock_now(), ms));
 }

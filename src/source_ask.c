@@ -207,16 +207,7 @@ sc_source_ask(ScSource *source, ScQuestion *q, int timeout_ms)
 void
 sc_source_pause(TimestampTz asked_at)
 {
-	TimestampTz end = TimestampTzPlusMilliseconds(asked_at, SC_QUESTION_PAUSE_MS);
-
-	for (TimestampTz now = sc_clock_now(); now < end; now = sc_clock_now())
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, end) + 1, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	SetLatch(MyLatch);
+	sc_clock_wait_until(TimestampTzPlusMilliseconds(asked_at, SC_QUESTION_PAUSE_MS));
 }
 
 void
