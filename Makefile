@@ -18,6 +18,7 @@ OBJS = \
 	src/arrivals.o \
 	src/arrivals_again.o \
 	src/arrivals_ask.o \
+	src/arrivals_event.o \
 	src/batch.o \
 	src/catalog.o \
 	src/choose.o \
