@@ -33,6 +33,9 @@
 #include "unit_private.h"
 #include "version.h"
 
+/* Before what somebody has locked is looked at again */
+#define LOCKED_PAUSE_MS 100
+
 static bool
 belongs(const ScUnit *unit, const ScRollup *rollup)
 {
@@ -52,9 +55,6 @@ sc_unit_rollups(const ScUnit *unit, MemoryContext cx)
 			mine = lappend(mine, lfirst(lc));
 	return mine;
 }
-
-/* Before what somebody has locked is looked at again */
-#define LOCKED_PAUSE_MS 100
 
 struct ScHalt
 {
@@ -301,24 +301,24 @@ sc_unit_load(const ScUnit *unit, MemoryContext cx)
 	{
 		ScServed   *served = MemoryContextAllocZero(cx, sizeof(ScServed));
 		Look		found = {.served = served};
-		bool		done;
 
 		served->unit = *unit;
 		served->cx = cx;
 		served->loaded_at = sc_clock_now();
-		done = sc_unit_look(look, &found);
-		if (done && served->rollups == NIL)
-			return NULL;
-		if (served->waits_for != NULL)
-			wait_for_query(served, &waits);
-		else if (!done)
+		if (!sc_unit_look(look, &found))
 			sc_stats_worker_state(SC_STATE_BLOCKED, "somebody else holds a lock on its definition");
-		else if (found.halts == NIL)
-			return served;
-		else
+		else if (served->rollups == NIL)
+			return NULL;
+		else if (found.halts != NIL)
+		{
 			sc_unit_write_halts(found.halts);
-		if (found.halts == NIL)
-			sc_lock_wait_pause(LOCKED_PAUSE_MS);
+			continue;
+		}
+		else if (served->waits_for != NULL)
+			wait_for_query(served, &waits);
+		else
+			return served;
+		sc_lock_wait_pause(LOCKED_PAUSE_MS);
 	}
 }
 
