@@ -128,7 +128,7 @@ sc_worker_answer_wait(ScWorker *w)
 static long
 look_interval(const ScWorker *w)
 {
-	if (w->served->refusal[0] != '\0' && w->served->topic_partitions > 0 && sc_report_in_trouble())
+	if (w->served->refusal[0] != '\0' && sc_report_in_trouble())
 		return Min(PARTLY_AWAY_MS, sc_metadata_interval * 1000L);
 	if (sc_report_in_trouble() || w->served->refusal[0] != '\0' || w->served->leaderless || w->served->not_begun ||
 		w->mute_since != 0)

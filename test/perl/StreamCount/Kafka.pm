@@ -54,7 +54,7 @@ my @reserved;
 sub reserve
 {
 	my ($port) = @_;
-	my $dir = $ENV{TESTLOGDIR} ? "$ENV{TESTLOGDIR}/ports" : return 1;
+	my $dir = ($ENV{TESTLOGDIR} // return 1) . '/ports';
 
 	make_path($dir);
 	open my $lock, '>', "$dir/$port" or croak "$dir/$port: $!";
