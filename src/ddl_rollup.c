@@ -195,10 +195,10 @@ streamcount_objects_dropped(PG_FUNCTION_ARGS)
 					(errmsg("rollup \"%s\" ends, its counts stay", get_rel_name(dropped[i].rollup)),
 					 errdetail("Its defining query was dropped.")));
 	}
-	SPI_finish();
-	sc_identity_leave(&saved);
 	for (uint64 i = 0; i < n; i++)
 		sc_stats_stream_changed_at_commit(dropped[i].stream);
+	SPI_finish();
+	sc_identity_leave(&saved);
 	PG_RETURN_NULL();
 }
 
