@@ -224,6 +224,7 @@ as_tester()		# directory, program, arguments
 		PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
 		TESTDIR="$dir" TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
 		PERL5LIB="$pgxs/src/test/perl:$tree/test/perl" \
+		STREAMCOUNT_CLASSES="$classes" \
 		"$@"
 }
 
@@ -280,4 +281,16 @@ fetch_jars()
 	tail -n 5 "$work/maven.log" >&2
 	echo "could not fetch Kafka's jars: see $work/maven.log" >&2
 	return 1
+}
+
+# For brokers to start sooner; without it they start all the same.
+classes=$work/classes/archive
+archive_classes()
+{
+	local jars=(test/kafka/target/jars/kafka_2.13-*.jar)
+
+	[ ! "$classes" -nt "${jars[0]}" ] || return 0
+	prepare_work classes
+	as_tester "$work/classes" timeout 60 perl test/kafka/archive_classes "$classes" \
+		>"$work/classes.log" 2>&1 </dev/null || echo "no archive of Kafka's classes: see $work/classes.log"
 }

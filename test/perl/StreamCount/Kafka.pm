@@ -89,14 +89,25 @@ sub java
 
 	return (
 		(grep { -x $_ } map { "$_/java" } split /:/, $ENV{PATH})[0],
-		'-Xms32m', "-Xmx$self->{heap}", '-XX:+UseSerialGC',
+		'-Xms32m', "-Xmx$self->{heap}", '-XX:+UseSerialGC', @{ $self->{java} },
 		'-Dorg.slf4j.simpleLogger.showDateTime=true',
 		'-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS',
 		'-cp', "$StreamCount::Broker::root/test/kafka/target/jars/*");
 }
 
+# Most of what a test's broker costs is its start: classes come from an archive
+# (test/kafka/archive_classes), and only the quick one of Java's two compilers
+# is used.
+sub quick_start
+{
+	my $archive = $ENV{STREAMCOUNT_CLASSES} // '';
+
+	return ('-XX:TieredStopAtLevel=1', -f $archive ? "-XX:SharedArchiveFile=$archive" : ());
+}
+
 # new(dir => ..., port => 9092, heap => '128m', config => {'name' => 'value'},
-#	listeners => {'NAME' => 'PROTOCOL'}, format_options => [...])
+#	listeners => {'NAME' => 'PROTOCOL'}, format_options => [...], java => [...])
+# where java are options of Java in place of those for a quick start,
 # and for one of several, see StreamCount::Cluster: id, controller (its port),
 # cluster (its id), voters ("1@host:port,...").
 # Of further listeners, {listeners}{NAME} of the object is the address.
@@ -119,6 +130,7 @@ sub new
 	my $self = bless {
 		dir => $dir,
 		heap => $args{heap} // '128m',
+		java => $args{java} // [quick_start()],
 		bootstrap => "127.0.0.1:$port",
 		log => "$dir/kafka.log",
 		listeners => \%address,
