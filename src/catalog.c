@@ -175,7 +175,8 @@ sc_catalog_merge(Oid aggregate)
 	" AND EXISTS (SELECT FROM streamcount.left_out_data l" \
 	"  WHERE l.rollup OPERATOR(pg_catalog.=) c.rollup AND l.partition OPERATOR(pg_catalog.=) -1)" \
 	" AND COALESCE(pg_catalog.pg_sequence_last_value('streamcount.left_out_data_id_seq') OPERATOR(pg_catalog.>=)" \
-	"  (SELECT pg_catalog.max(l.id) FROM streamcount.left_out_data l), false), c.xmin" \
+	"  (SELECT pg_catalog.max(l.id) FROM streamcount.left_out_data l), false), c.xmin," \
+	" d.relpersistence OPERATOR(pg_catalog.=) 'p'" \
 	" FROM streamcount.rollup_catalog c" \
 	" JOIN pg_catalog.pg_class v ON v.oid OPERATOR(pg_catalog.=) c.rollup" \
 	" JOIN pg_catalog.pg_class q ON q.oid OPERATOR(pg_catalog.=) c.query" \
@@ -238,6 +239,7 @@ read_rollup(ScRollup *rollup, int row, MemoryContext cx)
 	rollup->owners_differ = DatumGetBool(field(row, 10, &isnull));
 	rollup->complete = DatumGetBool(field(row, 11, &isnull));
 	rollup->version = DatumGetTransactionId(field(row, 12, &isnull));
+	rollup->logged = DatumGetBool(field(row, 13, &isnull));
 	old = MemoryContextSwitchTo(cx);
 	rollup->settings = text_array_to_list(field(row, 9, &isnull));
 	MemoryContextSwitchTo(old);

@@ -43,6 +43,7 @@ typedef struct ScRollup
 	char	   *fingerprint;	/* of the stream, as accepted */
 	List	   *settings;		/* name, value, name, value … of the creation */
 	bool		owners_differ;
+	bool		logged;			/* its data table outlives a crash */
 	bool		complete;		/* no restore of it is under way */
 	bool		paused;			/* by pause() */
 	bool		halted;			/* as a whole */

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
@@ -80,6 +81,7 @@ typedef struct Parts
 {
 	const ScServed *served;
 	const ScRollup *rollup;
+	bool		dropped;		/* since it was read */
 	Bitmapset  *columns;		/* that it reads */
 	ScTallyPlan *plan;			/* how it is tallied, if it can be */
 } Parts;
@@ -99,7 +101,12 @@ take_apart(void *arg)
 {
 	Parts	   *parts = arg;
 	const ScRollup *rollup = parts->rollup;
+	Relation	query = try_relation_open(rollup->query, AccessShareLock);
 
+	parts->dropped = query == NULL;
+	if (parts->dropped)
+		return;
+	relation_close(query, NoLock);
 	parts->columns = sc_objects_columns(rollup->query);
 	if (parts->served->careful == 0)
 		parts->plan = sc_choose_plan(parts->served->stream, rollup->query, rollup->settings, NULL);
@@ -130,7 +137,7 @@ consider(ScServed *served, ScRollup *rollup)
 	}
 	if (rollup->paused || rollup->halted)
 		return NULL;
-	if (get_rel_persistence(rollup->data) != RELPERSISTENCE_PERMANENT)
+	if (!rollup->logged)
 		return sc_unit_make_halt(rollup, "its data table is unlogged: a crash empties it, and leaves the offsets",
 								 "Run ALTER TABLE ... SET LOGGED, then streamcount.resume(); after a crash drop and create the rollup.");
 	if (rollup->owners_differ)
@@ -144,6 +151,8 @@ consider(ScServed *served, ScRollup *rollup)
 	}
 	if (edata)
 		return sc_unit_make_halt(rollup, edata->message, edata->hint);
+	if (parts.dropped)
+		return NULL;
 	if (strcmp(sc_stream_fingerprint(served->stream, parts.columns), rollup->fingerprint) != 0)
 		return sc_unit_make_halt(rollup, "stream_changed: options or columns that the rollup reads were altered",
 								 "Run streamcount.resume() to go on by the new definition, or drop and create the rollup to count anew.");

@@ -14,7 +14,6 @@
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "storage/lmgr.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "stream.h"
@@ -47,8 +46,8 @@ sc_unit_sign(const ScStream *stream, List *rollups)
 	{
 		ScRollup   *r = lfirst(lc);
 
-		appendStringInfo(&text, "\n%u %u %u %u %c %d %d %d %d %s", r->relid, r->query, r->data,
-						 r->owner, get_rel_persistence(r->data), r->owners_differ, r->complete,
+		appendStringInfo(&text, "\n%u %u %u %u %d %d %d %d %d %s", r->relid, r->query, r->data,
+						 r->owner, r->logged, r->owners_differ, r->complete,
 						 r->paused, r->halted, r->fingerprint);
 	}
 	return text.data;

@@ -207,6 +207,21 @@ foreach my $db (qw(dropped emptied))
 	set_up($db);
 	goes_on("database $db", dbname => $db, unchecked => 1);
 }
+
+# The next worker reads the rollup as it was, and waits for the query's lock.
+ddl(q{SELECT streamcount.create_rollup('langs', 'SELECT lang, count(*) AS n FROM tweets GROUP BY lang')}, 'dropped');
+my $log = -s $node->logfile;
+my $dropper = $node->background_psql('dropped');
+my $of_dropped = q{FROM pg_stat_activity WHERE backend_type = 'streamcount worker' AND datname = 'dropped'};
+$dropper->query_safe(q{BEGIN; SELECT streamcount.drop_rollup('hashtags')});
+ddl("SELECT pg_terminate_backend(pid) $of_dropped");
+$node->wait_for_sql("SELECT count(*) > 0 $of_dropped AND wait_event_type = 'Lock'", 't', timeout => 30);
+$dropper->query_safe('COMMIT');
+$dropper->quit;
+my $langs = 'SELECT coalesce(sum(n), 0) FROM langs';
+$node->wait_for_sql("SELECT ($langs) > " . ddl($langs, 'dropped'), 't', dbname => 'dropped', timeout => 30);
+unlike(slurp_file($node->logfile, $log), qr/ERROR:/, 'P10: a worker that begins while a rollup is dropped goes on without it');
+
 my $begin = time;
 ddl('DROP EXTENSION streamcount CASCADE', 'emptied');
 cmp_ok(time - $begin, '<', 5, 'P13: DROP EXTENSION under load is soon done');
