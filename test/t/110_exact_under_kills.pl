@@ -46,6 +46,13 @@ sub is_exact
 	return;
 }
 
+# Asked of another process, whose hashes have another order.
+my $plan = 'print Data::Dumper->new([StreamCount::Soak::Plan::faults(seed => 7, faults => 30)])->Sortkeys(1)->Dump';
+my @plans = map { scalar qx($^X -MData::Dumper -MStreamCount::Soak::Plan -e '$_') } $plan, $plan, $plan =~ s/7/8/r;
+like($plans[0], qr/(?:'kind' =>.*?){30}/s, 'a plan has as many faults as it was asked for');
+is($plans[1], $plans[0], 'the same seed makes the same faults');
+isnt($plans[2], $plans[0], 'another seed makes others');
+
 $soak->start;
 foreach my $fault ($soak->faults)
 {
