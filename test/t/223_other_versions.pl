@@ -234,11 +234,18 @@ $node->stop('fast');
 my $bin = "$installed/bin";
 my $old_dir = $ENV{PWD};
 chdir PostgreSQL::Test::Utils::tempdir() or die $!;
+my $chatty = '-c log_min_messages=debug1';
 command_ok(
 	[   "$bin/pg_upgrade", '--no-sync', '-b', $bin, '-B', $bin, '-d', $node->data_dir, '-D', $upgraded->data_dir,
-		'-p', $node->port, '-P', $upgraded->port, '-s', $node->host ],
+		'-p', $node->port, '-P', $upgraded->port, '-s', $node->host, '--retain', '-o', $chatty, '-O', $chatty ],
 	'P29: pg_upgrade');
 chdir $old_dir;
+# Both servers log which libraries they load, and which processes they are asked for.
+my @said = map { split /\n/, slurp_file($_) } glob $upgraded->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log';
+my $starts = grep { /starting PostgreSQL/ } @said;
+cmp_ok($starts, '>=', 2, 'P29: it runs the old server and the new one');
+cmp_ok(scalar(grep { /loaded library "streamcount"/ } @said), '>=', $starts, 'P29: ... each with the library preloaded');
+is(join("\n", grep { /streamcount (?:launcher|probe|worker)/ } @said), '', 'P29: ... and no process of its own in either');
 $node = $upgraded;
 $node->start;
 goes_on('P29: behind pg_upgrade');
