@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use StreamCount::Fake;
 use StreamCount::Node;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 plan skip_all => StreamCount::Fake->missing if StreamCount::Fake->missing;
 
@@ -218,6 +218,12 @@ is($node->log_count(qr/rollup public\.of_skipped is halted/, $log), 0, 'K18: ...
 # What is odd, and right
 # ---------------------------------------------------------------------
 
+# It is at rest until the seek is looked at, below.
+make_topic('sought');
+count_topic('sought');
+offsets_are('sought', '15 5', 'K35: a topic is read');
+my $rested_since = time;
+
 make_topic('old');
 $fake->fault('old', 0, 7, 'old');
 count_topic('old');
@@ -265,6 +271,17 @@ my @calls = sort map { slurp_file($_) =~ /(rd_kafka_(?:seek|pause|resume|increme
   glob "$StreamCount::Broker::root/src/source*.c";
 is("@calls", 'rd_kafka_consume_batch_queue rd_kafka_seek_partitions',
 	'K35: beside the batch call there is one seek, and no pause');
+
+# By the first message behind a rest it goes back to the one before: what has
+# come by then is left, and has to come again.
+sleep 0.1 while time < $rested_since + 2;
+foreach (21 .. 40)
+{
+	$fake->append('sought', 0, tweets($_));
+	sleep 0.05;
+}
+offsets_are('sought', '35 5', 'K35: messages behind a rest are read');
+exact('sought', 'K35: ... none is left out by the seek, and none is counted twice');
 
 # ---------------------------------------------------------------------
 # Times
