@@ -45,10 +45,13 @@ $kafka->create_topic('tweets', 2);
 $kafka->allow($_, 'read', 'topic', 'tweets') foreach qw(alice carol lapsed renewed);
 $kafka->allow('dora', 'describe', 'topic', 'tweets');
 
+# Not every server has what PostgreSQL adds to itself.
+my $has_statements = -f qx{$ENV{PG_CONFIG} --pkglibdir} =~ s/\s+$//r . '/pg_stat_statements.so';
 my $node = StreamCount::Node->new('secured');
 $node->init(
 	brokers => $kafka->bootstrap,
 	conf => "log_statement = none\nlog_checkpoints = off\nmax_worker_processes = 40\n"
+	  . ($has_statements ? "shared_preload_libraries = 'streamcount,pg_stat_statements'\n" : '')
 	  . "streamcount.max_workers = 24\nstreamcount.metadata_interval = 1s\n");
 $node->start;
 my $superuser = $node->superuser;
@@ -424,7 +427,8 @@ $patient->finish;
 like($patient_err, qr/ERROR:  no answer from Kafka .* within 30 seconds\nDETAIL: .*$guess/,
 	'K26: no_tls: so does a SELECT, after a time');
 
-# A server that logs every statement, and what the README says for that
+# A server that logs and keeps every statement, and what the README says for that
+query('CREATE EXTENSION pg_stat_statements; SELECT pg_stat_statements_reset()') if $has_statements;
 query(q{ALTER ROLE CURRENT_USER SET log_statement = 'all'; ALTER ROLE CURRENT_USER SET log_min_duration_statement = 0});
 my ($quiet) = slurp_file("$StreamCount::Broker::root/README.md") =~ /^(SET log_statement = none;.*?)^```/ms;
 my $session = $node->background_psql('postgres');
@@ -438,6 +442,18 @@ like($activity, qr/^$pid\|disabled\|$/m, 'a member of pg_monitor sees the sessio
 unlike($activity, $secret, 'and not the password');
 $session->query_safe('ALTER ROLE CURRENT_USER RESET ALL');
 $session->quit;
+SKIP:
+{
+	skip 'this server has no pg_stat_statements', 4 unless $has_statements;
+	my $statements = 'SELECT query FROM pg_stat_statements';
+	my $kept = query($statements);
+
+	like($kept, qr/^SELECT pg_backend_pid\(\)$/m, 'pg_stat_statements keeps statements of that session');
+	unlike($kept, $secret, 'and not the password');
+	query(qq{ALTER USER MAPPING FOR CURRENT_USER SERVER by_password OPTIONS (SET "sasl.password" '$password{alice}')});
+	like(query($statements), $secret, 'which it keeps of one that has not been told to be quiet');
+	unlike(as_reader('psql', '-X', '-d', 'postgres', '-c', $statements), $secret, 'and does not show a normal role');
+}
 
 # ---------------------------------------------------------------------
 # Mended
