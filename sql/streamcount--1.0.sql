@@ -515,6 +515,8 @@ CREATE VIEW streamcount.problems AS
 	SELECT r.rollup, NULL::integer AS partition, r.state, r.since, r.reason,
 		COALESCE(r.hint,
 			CASE
+				WHEN r.state OPERATOR(pg_catalog.=) 'down' AND r.reason OPERATOR(pg_catalog.~) '^(all .* )?streamcount[ .]'
+					THEN 'The reason says which setting to change.'
 				WHEN r.state OPERATOR(pg_catalog.=) 'down' THEN 'Look into the server''s log.'
 				WHEN r.state OPERATOR(pg_catalog.=) 'blocked' THEN 'The view pg_locks shows who holds the lock.'
 				WHEN r.state OPERATOR(pg_catalog.=) 'restoring'
@@ -543,7 +545,7 @@ CREATE VIEW streamcount.problems AS
 		CASE WHEN p.hint OPERATOR(pg_catalog.~) 'skip_to[(]rollup, [0-9]+, [0-9]+[)]'
 			THEN pg_catalog.format('SELECT streamcount.skip_to(%L, %s)', p.rollup,
 				pg_catalog.substring(p.hint, 'skip_to[(]rollup, ([0-9]+, [0-9]+)[)]'))
-			WHEN p.state OPERATOR(pg_catalog.=) 'stalled' THEN NULL
+			WHEN p.state OPERATOR(pg_catalog.=) 'stalled' OR p.reason IS NULL THEN NULL
 			WHEN p.hint OPERATOR(pg_catalog.~) '^Drop and create the rollup' THEN NULL
 			ELSE pg_catalog.format('SELECT streamcount.resume(%L)', p.rollup)
 		END

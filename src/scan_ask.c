@@ -211,19 +211,21 @@ sc_scan_ask_end(Oid relid, int32 partition, int64 *end)
 											 ALLOCSET_DEFAULT_SIZES);
 	ScScan	   *scan = sc_scan_create(relid, NULL, cx);
 	TimestampTz until = TimestampTzPlusMilliseconds(sc_clock_now(), END_TIMEOUT_MS);
+	char		reason[SC_SOURCE_TEXT];
 	const char *error;
-	TimestampTz asked_at;
-	bool		found;
+	bool		found = false;
 
-	scan->source = sc_source_open(scan->stream, false, "streamcount skip_to");
-	do
+	scan->source = sc_source_try_open(scan->stream, false, "streamcount skip_to",
+									  reason, sizeof(reason));
+	while (scan->source != NULL && !found && !has_trouble(scan) && sc_clock_now() < until)
 	{
-		asked_at = sc_clock_now();
+		TimestampTz asked_at = sc_clock_now();
+
 		found = sc_source_offsets(scan->source, 1, &partition, SC_OFFSET_LATEST, end,
 								  QUESTION_MS, &error);
 		if (!found)
 			sc_source_pause(asked_at);
-	} while (!found && !has_trouble(scan) && sc_clock_now() < until);
+	}
 
 	/* The connection goes with it. */
 	MemoryContextDelete(cx);

@@ -187,7 +187,7 @@ may_skip(List *rollups, int32 partition, int64 to_offset)
 	return false;
 }
 
-/* As the brokers say; where none answers, as a worker has last heard.  -1: not known. */
+/* As the brokers say; where none can be asked, as a worker has last heard.  -1: not known. */
 static int64
 find_end(Oid stream, List *rollups, int32 partition)
 {
@@ -217,7 +217,7 @@ check_end(List *rollups, int32 partition, int64 to_offset)
 
 	if (end < 0)
 		ereport(WARNING,
-				(errmsg("offset " INT64_FORMAT " was not compared with the end of partition %d: no broker answers",
+				(errmsg("offset " INT64_FORMAT " was not compared with the end of partition %d: no broker could be asked",
 						to_offset, partition),
 				 errhint("An offset beyond the end halts the partition.")));
 	else if (to_offset > end)

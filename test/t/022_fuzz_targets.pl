@@ -42,7 +42,9 @@ my ($status, $said) = fuzz('overrun', '-runs=100');
 ok($status != 0 && $said =~ /heap-buffer-overflow/, 'P40: a byte read behind a piece of memory is seen')
   or diag($said);
 
-for my $target (split ' ', `$tree/test/fuzz/one $dir`)
+my @targets = split ' ', `$tree/test/fuzz/one $dir`;
+is("@targets", 'decode_json decode_text option token window', 'P40: what is fuzzed');
+for my $target (@targets)
 {
 	($status, $said) = fuzz($target, "-runs=$runs", '-timeout=60', '-max_len=4096',
 		"-dict=$dir/corpus/$target.dict", "$dir/corpus/$target");

@@ -91,6 +91,7 @@ sub drink
 	diag sprintf '%s: %d messages in %.0f s, VmHWM %d MB, of its own at most %d MB', $name,
 	  query("SELECT sum(counted + filtered + rejected) FROM streamcount.progress WHERE rollup = '$name'::regclass"),
 	  time - $begin, $peak / 1024, $own / 1024;
+	cmp_ok($own / 1024, '<', 64 + 32 + 64 + 30, "K31: $name: of its own, a worker has no more memory than its settings say");
 	return ($peak, $pid);
 }
 

@@ -165,7 +165,7 @@ foreach my $role (qw(carol mona alice))
 }
 foreach my $role (qw(carol mona))
 {
-	is(as($role, 'SELECT detail, key, headers, payload FROM streamcount.rejects'), '|||', "$role does not see the message");
+	is(as($role, 'SELECT reason, detail, key, headers, payload FROM streamcount.rejects'), '||||', "$role does not see the message");
 }
 foreach my $view (@views)
 {
