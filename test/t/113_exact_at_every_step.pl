@@ -28,7 +28,10 @@ plan skip_all => 'STREAMCOUNT_POINTS does not name a server with crash points'
 
 # So many times each fault at each point, at the two workers in turn
 my $rounds = $ENV{STREAMCOUNT_ROUNDS} // 1;
-my $rate = 200;
+# So many times the server is killed while its commits are asynchronous
+my $unsynced = $ENV{STREAMCOUNT_UNSYNCED} // 3;
+# Messages a second: what is compared after each fault grows by them.
+my $rate = $ENV{STREAMCOUNT_RATE} // 200;
 
 my @points = qw(after_poll after_tally before_fence after_fence after_upsert before_advance before_commit after_commit);
 my @actions = qw(kill postmaster abort error);
@@ -43,6 +46,8 @@ $node->init(
 	brokers => $kafka->bootstrap,
 	allows_streaming => 1,
 	conf => "restart_after_crash = on\nlog_statement = none\nlog_checkpoints = off\n"
+	  # Where there is little room commits are written early, and never lost.
+	  . "shared_buffers = 128MB\nwal_buffers = 16MB\n"
 	  . "streamcount.flush_interval = 5ms\nfsync = off\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
@@ -153,6 +158,32 @@ foreach my $round (1 .. $rounds)
 	}
 }
 diag sprintf '%d faults at %d points in %.0f s', $struck, scalar @points, time - $begin;
+
+# ---------------------------------------------------------------------
+# Commits that are lost
+# ---------------------------------------------------------------------
+
+# A change of settings has all written that is committed, so it is none that
+# kills here.  Else whole pages are: what may be lost is the last one, and was
+# where a mark is lost that was set just before.
+my $lost = 0;
+
+$node->safe_psql('postgres', 'CREATE TABLE marks (n int)');
+$node->set_up(synchronous_commit => 'off', wal_writer_delay => '10s', bgwriter_lru_maxpages => 0);
+$begin = time;
+foreach my $n (1 .. $unsynced)
+{
+	my @family = $node->family;
+
+	$node->safe_psql('postgres', "INSERT INTO marks VALUES ($n)");
+	kill 'KILL', @family;
+	$node->start_after_kill(@family);
+	goes_on_exactly('P26: postmaster killed, commits asynchronous');
+	$lost += $node->safe_psql('postgres', "SELECT count(*) FROM marks WHERE n = $n") eq '0';
+}
+diag sprintf 'killed %d times in %.0f s, the last commit that was seen was lost %d times', $unsynced, time - $begin, $lost;
+cmp_ok($lost, '>', 0, 'P26: commits that were seen are lost by it') if $unsynced >= 10;
+$node->set_up(synchronous_commit => 'on', wal_writer_delay => '200ms', bgwriter_lru_maxpages => 100);
 
 # ---------------------------------------------------------------------
 # Signals that workers serve
