@@ -20,6 +20,7 @@ use Time::HiRes qw(sleep time);
 plan skip_all => StreamCount::Mock::missing() if StreamCount::Mock::missing();
 
 my $reloads = $ENV{STREAMCOUNT_RELOADS} // 200;
+my $snapshot_flushes = $ENV{STREAMCOUNT_SNAPSHOT_FLUSHES} // 80;
 my $maintenance_s = $ENV{STREAMCOUNT_MAINTENANCE} // 5;
 
 my $mock = StreamCount::Mock->new->start;
@@ -383,12 +384,32 @@ foreach my $line (split /\n/, query($hot))
 	cmp_ok($share, '>=', 95, sprintf 'P32: %.1f %% of %d updates of %s need no new index entry', $share,
 		$updates - $before{$table}[1], $table);
 }
-$locker->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM hashtags');
-my $held = $locker->query_safe('SELECT sum(mentions) FROM hashtags');
-goes_on('P32: beside a snapshot that is held');
-is($locker->query_safe('SELECT sum(mentions) FROM hashtags'), $held, 'P32: which sees what it saw');
-$locker->query_safe('COMMIT');
+
+# By how much the heap of the rollup's rows grows, in kB
+sub grows_by
+{
+	my ($flushed) = @_;
+	my $size = q{SELECT pg_relation_size('hashtags_data') / 1024};
+	my ($before, $until) = (query($size), query("SELECT ($flushes) + $flushed"));
+
+	$node->wait_for_sql("SELECT ($flushes) >= $until", 't');
+	return query($size) - $before;
+}
+
 $locker->quit;
+my $reader = $node->background_psql('postgres');
+$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM hashtags');
+my $held = $reader->query_safe('SELECT sum(mentions) FROM hashtags');
+my $grown = grows_by($snapshot_flushes);
+goes_on('P32: beside a snapshot that is held');
+is($reader->query_safe('SELECT sum(mentions) FROM hashtags'), $held, 'P32: which sees what it saw');
+$reader->query_safe('COMMIT');
+$reader->quit;
+query('VACUUM hashtags_data');
+my $grown_then = grows_by($snapshot_flushes);
+diag "P32: in $snapshot_flushes flushes hashtags_data grows by $grown kB beside a snapshot that is held, by $grown_then kB behind it and VACUUM";
+cmp_ok($grown, '>', 0, 'P32: old versions of rows that it may see are kept');
+cmp_ok($grown_then, '<=', $grown / 2, 'P32: ... and when it is gone, VACUUM makes room for new ones');
 
 # ---------------------------------------------------------------------
 # Settings read anew
