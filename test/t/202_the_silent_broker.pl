@@ -145,6 +145,11 @@ my $in_line_since = time;
 my $in_line_worker = q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'in_line'::regclass};
 my $in_line_pid = $usual->safe_psql('postgres', $in_line_worker);
 
+# One whose topic is made when its worker has been waiting for it for longer
+# than librdkafka believes what it was told of a topic, which is 30 s.
+$usual->create_tweets_stream(name => 'unborn', options => "start 'latest'");
+$usual->create_hashtags_rollup(name => 'of_unborn', stream => 'unborn');
+
 # One of two partitions is silent.
 $fake->create_topic('patient', 2);
 foreach my $partition (0, 1)
@@ -323,10 +328,26 @@ $fake->heal('usual');
 $usual->wait_for_offsets('of_usual', '10 5');
 is($usual->differences($fake, 'usual', name => 'of_usual'), '', 'K20: ... and when the fault is over all is counted, exactly');
 
+my $unborn_worker = q{FROM streamcount.stat_workers WHERE stream = 'unborn'::regclass};
+my $unborn_s = eval { $usual->wait_for_sql("SELECT round(extract(epoch FROM now() - started_at)) $unborn_worker AND started_at < now() - interval '31 s'",
+	qr/\d/) };
+ok(defined $unborn_s, 'K6: ... a worker waits for a topic that is missing') or diag $@;
+my $unborn_pid = $usual->safe_psql('postgres', "SELECT pid $unborn_worker");
+is($usual->safe_psql('postgres', q{SELECT state, reason FROM streamcount.rollups WHERE rollup = 'of_unborn'::regclass}),
+	'stalled|Kafka topic "unborn" does not exist', 'K6: ... and says so');
+$fake->create_topic('unborn', 2);
+$fake->append('unborn', $_, tweets(1 .. 5)) foreach 0, 1;
+
 # Two questions are due by then, and each is answered only behind a message.
 sleep 0.2 while time < $in_line_since + 65;
 is($usual->safe_psql('postgres', $in_line_worker), $in_line_pid, 'K29: ... and answers that come late, behind messages, end no worker');
 is($usual->log_count(qr/starts anew|in_line/), 0, 'K29: ... and are not worth a line in the log');
+ok(eval { $usual->wait_for_offsets('of_unborn', '5 5', timeout => 60) },
+	"K6: ... made after $unborn_s s, it is read") or diag $@;
+is($usual->differences($fake, 'unborn', name => 'of_unborn'), '', 'K6: ... exactly');
+is($usual->safe_psql('postgres', q{SELECT string_agg(start_offset::text, ' ') FROM streamcount.progress WHERE rollup = 'of_unborn'::regclass}),
+	'0 0', 'K6: ... from its first message, though new rollups start at the end');
+is($usual->safe_psql('postgres', "SELECT pid $unborn_worker"), $unborn_pid, 'K6: ... by the worker that has waited for it');
 my $in_line_s = time - $in_line_since;
 cmp_ok($slow->count('fetch'), '<', 10 + $in_line_s / 6,
 	sprintf 'K29: ... however slowly they come: %d in %d s', $slow->count('fetch'), $in_line_s);
