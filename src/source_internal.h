@@ -19,8 +19,6 @@
 #error "streamcount needs librdkafka 2.0.2 or newer"
 #endif
 
-#define SC_SOURCE_TEXT 512
-
 /* What a thread asks the brokers. */
 typedef enum ScQuestionKind
 {
