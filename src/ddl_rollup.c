@@ -312,6 +312,10 @@ streamcount_check_merge(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigger->tg_relation);
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 
+	/* What must not be NULL is looked at only after this. */
+	if (heap_attisnull(row, 1, desc) || heap_attisnull(row, 2, desc))
+		PG_RETURN_POINTER(row);
+
 	sc_identity_enter_owner(&saved);
 	aggregate = lookup(row, desc, 1);
 	merge = lookup(row, desc, 2);

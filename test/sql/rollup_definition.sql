@@ -181,6 +181,8 @@ INSERT INTO streamcount.merges VALUES ('public.longest(text)', 'public.nothing(t
 INSERT INTO streamcount.merges VALUES ('public.longer(text,text)', 'public.longer(text,text)');
 INSERT INTO streamcount.merges VALUES ('public.longest(text)', 'pg_catalog.int4pl(integer,integer)');
 INSERT INTO streamcount.merges VALUES ('public.longest(text)', 'public.longer(text,text)');
+INSERT INTO streamcount.merges (aggregate) VALUES ('public.longest(text)');
+INSERT INTO streamcount.merges (merge) VALUES ('public.longer(text,text)');
 SELECT streamcount.create_rollup('longests', 'SELECT n, longest(text) FROM tweets GROUP BY n');
 
 -- nobody writes to a rollup, nor puts another query in its place
