@@ -73,8 +73,9 @@ sc_sqlapi_may_see(Oid rollup)
 static bool
 may_see_reason(Oid rollup)
 {
-	return sc_owns_relation(rollup, GetUserId()) ||
-		has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+	/* Asked first: a rollup that is dropped just now has no owner. */
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		sc_owns_relation(rollup, GetUserId());
 }
 
 /* The unit's reason is that of any of its rollups. */

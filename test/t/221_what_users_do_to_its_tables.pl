@@ -431,6 +431,25 @@ $node->wait_for_sql("SELECT count(*) FROM streamcount.stat_workers WHERE pid <> 
 goes_on('P38: ... and so does other memory for what is fetched');
 
 # ---------------------------------------------------------------------
+# A rollup is dropped, and the place of its worker is not free yet
+# ---------------------------------------------------------------------
+
+query('CREATE ROLE mona IN ROLE pg_monitor');
+$locker = $node->background_psql('postgres');
+$locker->query_safe('BEGIN; LOCK TABLE executed_data IN ACCESS EXCLUSIVE MODE');
+$node->wait_for_sql('SELECT count(apart) FROM streamcount.stat_workers', '1');
+$node->set_up('streamcount.enabled' => 'off');
+$node->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'streamcount worker'}, '0');
+$locker->quit;
+query(q{SELECT streamcount.drop_rollup('executed')});
+my ($status, undef, $error) = $node->psql('postgres', join ';', 'SET ROLE mona',
+	map { "SELECT count(*) FROM streamcount.$_" } qw(rollups progress problems stat_workers));
+is("$status $error", '0 ', 'P13: beside the place of a rollup that is dropped, pg_monitor sees all others');
+$node->create_hashtags_rollup(name => 'executed', way => 'executor');
+$node->set_up('streamcount.enabled' => 'on');
+goes_on('P13: dropped while its worker was off, and created again', 'executed');
+
+# ---------------------------------------------------------------------
 
 ok($load->goes_on, 'the load went on through all of it');
 $load->stop;
