@@ -231,7 +231,7 @@ idle_time(const ScWorker *w, TimestampTz now)
 		timeout = Min(timeout, SC_STALL_LOOK_MS + 1);
 	if (report_due >= 0)
 		timeout = Min(timeout, report_due);
-	if (sc_stats_end_request() != w->end_answered)
+	if (w->source != NULL && sc_stats_end_request() != w->end_answered)
 		return SC_QUESTION_PAUSE_MS;
 	if (sc_arrivals_pending(w->served))
 	{
