@@ -401,8 +401,9 @@ COMMENT ON VIEW streamcount.visible_rollups IS
 CREATE VIEW streamcount.progress AS
 	SELECT r.rollup, r.topic, p.partition, p.start_offset, p.next_offset,
 		l.high_watermark,
-		GREATEST(l.high_watermark OPERATOR(pg_catalog.-) p.next_offset, 0) AS lag,
 		-- GREATEST() takes no notice of NULL: what is not known is not 0.
+		CASE WHEN l.high_watermark OPERATOR(pg_catalog.<=) p.next_offset THEN 0
+			ELSE l.high_watermark OPERATOR(pg_catalog.-) p.next_offset END AS lag,
 		CASE WHEN l.high_watermark OPERATOR(pg_catalog.<=) p.next_offset THEN 0
 			WHEN l.high_watermark OPERATOR(pg_catalog.>) p.next_offset AND l.last_message_time IS NOT NULL
 			THEN GREATEST(EXTRACT(EPOCH FROM pg_catalog.now() OPERATOR(pg_catalog.-) l.last_message_time), 0)
@@ -515,7 +516,7 @@ CREATE VIEW streamcount.problems AS
 	SELECT r.rollup, NULL::integer AS partition, r.state, r.since, r.reason,
 		COALESCE(r.hint,
 			CASE
-				WHEN r.state OPERATOR(pg_catalog.=) 'down' AND r.reason OPERATOR(pg_catalog.~) '^(all .* )?streamcount[ .]'
+				WHEN r.state OPERATOR(pg_catalog.=) 'down' AND r.reason OPERATOR(pg_catalog.~) '^(all .* of )?(streamcount[ .]|max_worker)'
 					THEN 'The reason says which setting to change.'
 				WHEN r.state OPERATOR(pg_catalog.=) 'down' THEN 'Look into the server''s log.'
 				WHEN r.state OPERATOR(pg_catalog.=) 'blocked' THEN 'The view pg_locks shows who holds the lock.'

@@ -181,6 +181,10 @@ my $still = $second->safe_psql('kept_still', $all);
 my $rejects = $second->safe_psql('kept_still', 'SELECT max(id) FROM streamcount.rejects');
 is($second->safe_psql('kept_still', 'SELECT DISTINCT state, reason FROM streamcount.rollups'),
 	'down|streamcount.enabled is off', 'streamcount.enabled = off: the views say why nothing moves');
+is($second->safe_psql('kept_still', q{SELECT hint FROM streamcount.problems WHERE rollup::text = 'hashtags'}),
+	'The reason says which setting to change.', '... and what to do');
+is($second->safe_psql('kept_still', 'SELECT DISTINCT lag IS NULL, lag_seconds IS NULL FROM streamcount.progress'), 't|t',
+	'lag is not known where nothing was heard of the brokers');
 
 $second->append_conf('postgresql.conf', "streamcount.enabled = on\n");
 is($second->safe_psql('kept_still', $all), $still, 'and nothing has moved');
