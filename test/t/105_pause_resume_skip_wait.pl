@@ -203,6 +203,22 @@ is(sql(q{SELECT p.next_offset - p.start_offset - p.counted - p.filtered - p.reje
 		WHERE rollup = 'jumper'::regclass GROUP BY p.next_offset, p.start_offset, p.counted, p.filtered, p.rejected}),
 	'0', 'the books balance with the gaps');
 
+# Where there is no client to ask with
+sql(q{CREATE SERVER mended FOREIGN DATA WRAPPER streamcount OPTIONS ("bootstrap.servers" '} . $kafka->bootstrap . q{');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER mended;
+	CREATE FOREIGN TABLE mended (n integer) SERVER mended OPTIONS (topic 'jump');
+	SELECT streamcount.create_rollup('mended_n', 'SELECT n, count(*) AS times FROM mended GROUP BY n')});
+becomes(q{SELECT next_offset FROM streamcount.progress WHERE rollup = 'mended_n'::regclass}, '1200', 'all of it is counted');
+sql(q{ALTER SERVER mended OPTIONS (ADD "security.protocol" 'ssl', ADD "ssl.ca.location" '/nowhere/ca.pem')});
+becomes(q{SELECT state, reason ~ 'ssl.ca.location' FROM streamcount.rollups WHERE rollup = 'mended_n'::regclass}, 'connecting|t',
+	'a file that is missing is told');
+produce('jump', 0, 50);
+is(error_of("SELECT streamcount.skip_to('mended_n', 0, 1210)"), 'no error, but ', '... and no obstacle to skipping');
+sql(q{ALTER SERVER mended OPTIONS (DROP "security.protocol", DROP "ssl.ca.location")});
+becomes(q{SELECT next_offset, counted FROM streamcount.progress WHERE rollup = 'mended_n'::regclass}, '1250|1240',
+	'... and the rest is counted when it is there');
+sql('DROP FOREIGN TABLE mended CASCADE; DROP SERVER mended CASCADE');
+
 # ---------------------------------------------------------------------
 # Halts by bad messages
 # ---------------------------------------------------------------------

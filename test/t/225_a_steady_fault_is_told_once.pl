@@ -87,6 +87,7 @@ my %faults = (
 		begin => q{BEGIN; LOCK TABLE of_locked_tags_data IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'locker'}
 	},
 	failing => {
+		# whatever its workers, which come and go, are about just now
 		counted => 1, state => '(down|starting|connecting|catching_up|running|idle)',
 		begin => q{CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON of_failing_tags_data EXECUTE FUNCTION fail('40001')}
 	},
@@ -235,6 +236,8 @@ foreach my $name (sort keys %faults)
 	my $state = $node->safe_psql($name, q{SELECT state || ': ' || coalesce(reason, '') FROM streamcount.rollups});
 
 	like($state, qr/^$faults{$name}{state}: /, "$name: it is still so");
+	is($node->safe_psql($name, 'SELECT sum(next_offset) FROM streamcount.progress'), '10', "$name: and nothing is counted")
+	  if $faults{$name}{counted};
 	cmp_ok($lines{$name} // 0, '>', 0, "P39: $name: it is told");
 	cmp_ok($lines{$name} // 0, '<=', $faults{$name}{most} // $in_an_hour, 'P39: ... and not again and again') or diag $said{$name};
 }
