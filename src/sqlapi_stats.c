@@ -261,7 +261,10 @@ check_unit(const Waiting *w, TimestampTz started)
 					*info.reason && may_see_reason(w->relid) ? info.reason : "No worker serves it.");
 }
 
-/* Have all partitions been asked for their ends since our request? */
+/*
+ * Have all partitions been asked for their ends since our request?  Of one that
+ * is not shown, for want of room or since it has only begun, nothing is known.
+ */
 static void
 read_answer(Waiting *w)
 {
@@ -282,7 +285,7 @@ read_answer(Waiting *w)
 		partitions[n] = live->partition;
 		ends[n++] = live->end_offset;
 	}
-	if (n == 0)
+	if (n == 0 || n < w->rollup->nprogress)
 		return;
 	w->partitions = MemoryContextAlloc(w->cx, sizeof(int32) * n);
 	w->ends = MemoryContextAlloc(w->cx, sizeof(int64) * n);
