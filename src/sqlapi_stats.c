@@ -197,6 +197,7 @@ typedef struct Waiting
 	Oid			relid;
 	ScRollup   *rollup;
 	uint64		request;		/* number of our question for the ends; 0: not asked */
+	Oid			asked;			/* the rollup, if it was served apart then */
 	int			nends;			/* -1: not answered */
 	int32	   *partitions;
 	int64	   *ends;
@@ -311,9 +312,14 @@ has_arrived(const Waiting *w)
 static bool
 ask_or_look(Waiting *w)
 {
-	if (w->request == 0)
-		w->request = sc_stats_ask_end(w->rollup->stream,
-									  sc_stats_is_apart(w->relid) ? w->relid : InvalidOid);
+	Oid			apart = sc_stats_is_apart(w->relid) ? w->relid : InvalidOid;
+
+	/* Whose worker was asked may have just given it away. */
+	if (w->request == 0 || (w->nends < 0 && w->asked != apart))
+	{
+		w->asked = apart;
+		w->request = sc_stats_ask_end(w->rollup->stream, apart);
+	}
 	if (w->request != 0 && w->nends < 0)
 		read_answer(w);
 	return w->nends >= 0 && has_arrived(w);
