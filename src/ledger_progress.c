@@ -29,6 +29,11 @@
 	"    AND s.state IS NULL)" \
 	" ORDER BY p.partition FOR NO KEY UPDATE OF p"
 
+/*
+ * A view that the query reads may have been replaced since the fence, as the
+ * merge waited for it: who replaces it halts the rollup in that transaction.
+ * One that is paused since then completes what is under way.
+ */
 #define ADVANCE \
 	"UPDATE streamcount.rollup_progress AS p SET next_offset = u.new," \
 	" counted = p.counted OPERATOR(pg_catalog.+) u.counted," \
@@ -45,7 +50,10 @@
 	"   state, reason, hint)" \
 	" WHERE p.rollup OPERATOR(pg_catalog.=) $1" \
 	"  AND p.partition OPERATOR(pg_catalog.=) u.partition" \
-	"  AND p.next_offset OPERATOR(pg_catalog.=) u.old"
+	"  AND p.next_offset OPERATOR(pg_catalog.=) u.old" \
+	"  AND EXISTS (SELECT FROM streamcount.rollup_progress s" \
+	"   WHERE s.rollup OPERATOR(pg_catalog.=) $1 AND s.partition OPERATOR(pg_catalog.=) -1" \
+	"    AND s.state IS DISTINCT FROM 'halted')"
 
 #define ADVANCE_NARGS 13
 

@@ -249,6 +249,26 @@ query('DELETE FROM mood');
 $locker->query_safe('COMMIT');
 goes_on('P10: what was resumed in time is not halted', 'hashtags');
 is($node->log_count(qr/ERROR/, $log), 0, 'P10: ... and nobody was in anybody\'s way');
+
+# A view that it reads is replaced, which halts it: also a flush that is past the
+# fence, and waits for the view, counts nothing by the new one.
+$mock->create_topic('viewed', 1);
+$node->create_tweets_stream(name => 'viewed');
+query(q{CREATE VIEW seen AS SELECT text FROM viewed;
+	SELECT streamcount.create_rollup('by_view', 'SELECT text, count(*) AS n FROM seen GROUP BY text')});
+$mock->produce_values('viewed', ['{"text": "a"}'], 1);
+$node->wait_for_offsets('by_view', '1');
+$locker->query_safe('BEGIN; SET LOCAL client_min_messages = warning;
+	CREATE OR REPLACE VIEW seen AS SELECT text FROM viewed WHERE false');
+$mock->produce_values('viewed', ['{"text": "b"}'], 1);
+$node->wait_for_sql(q{SELECT count(*) FROM pg_locks WHERE relation = 'seen'::regclass AND NOT granted}, '1');
+$locker->query_safe('COMMIT');
+like(state_is('by_view', 'halted'), qr/a view that the query reads was replaced/, 'P10: a view that is replaced under a flush halts the rollup');
+query(q{CREATE OR REPLACE VIEW seen AS SELECT text FROM viewed; SELECT streamcount.resume('by_view')});
+$node->wait_for_offsets('by_view', '2');
+is(query(q{SELECT string_agg(text || n, ' ' ORDER BY text) FROM by_view}), 'a1 b1',
+	'P10: ... before it has counted anything by the new view');
+query(q{SELECT streamcount.drop_rollup('by_view'); DROP VIEW seen});
 $node->set_up(deadlock_timeout => '1s');
 query('DROP TRIGGER moody ON hashtags_data');
 is(query(q{SELECT count(*) FROM streamcount.rejects WHERE sqlstate !~ '^22'}), '0', 'P8: none of it rejects a message');
