@@ -44,8 +44,11 @@ typedef struct ScFlush
  */
 extern bool sc_ledger_flush(ScFlush *flush);
 
-/* Inside sc_ledger_start(): the first row of a partition that a rollup has not read yet. */
-extern void sc_ledger_begin_partition(const ScRollup *rollup, int32 partition,
+/*
+ * Inside sc_ledger_start(): the first row of a partition that a rollup has not
+ * read yet.  False, with nothing written, when the rollup was dropped meanwhile.
+ */
+extern bool sc_ledger_begin_partition(const ScRollup *rollup, int32 partition,
 									  int64 start, const char *cluster);
 
 /* Note the cluster of a rollup's partitions that have none noted. */

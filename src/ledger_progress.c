@@ -203,7 +203,8 @@ write_progress(const char *sql, int nargs, Oid *argtypes, Datum *args, const cha
 		elog(ERROR, "could not write streamcount.rollup_progress");
 }
 
-void
+/* The catalog's row is locked: DROP deletes it first, and forgets progress after that. */
+bool
 sc_ledger_begin_partition(const ScRollup *rollup, int32 partition, int64 offset,
 						  const char *cluster)
 {
@@ -218,8 +219,10 @@ sc_ledger_begin_partition(const ScRollup *rollup, int32 partition, int64 offset,
 	args[3] = Int64GetDatum(offset);
 	write_progress("INSERT INTO streamcount.rollup_progress"
 				   " (rollup, partition, cluster, start_offset, next_offset)"
-				   " VALUES ($1, $2, $3, $4, $4)",
+				   " SELECT rollup, $2, $3, $4, $4 FROM streamcount.rollup_catalog"
+				   " WHERE rollup OPERATOR(pg_catalog.=) $1 FOR KEY SHARE",
 				   4, argtypes, args, nulls, SPI_OK_INSERT);
+	return SPI_processed > 0;
 }
 
 void

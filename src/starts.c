@@ -109,10 +109,14 @@ static void
 commit_beginnings(ScRollup *rollup, int n, const int32 *partitions, const int64 *offsets,
 				  const char *cluster)
 {
+	bool		dropped = false;
+
 	sc_ledger_start();
-	for (int i = 0; i < n; i++)
-		sc_ledger_begin_partition(rollup, partitions[i], offsets[i], cluster);
+	for (int i = 0; i < n && !dropped; i++)
+		dropped = !sc_ledger_begin_partition(rollup, partitions[i], offsets[i], cluster);
 	sc_ledger_commit();
+	if (dropped)
+		sc_unit_start_anew(DEBUG1, "a rollup was dropped before it had begun");
 
 	rollup->progress = rollup->nprogress == 0 ? palloc(sizeof(ScProgress) * n) :
 		repalloc(rollup->progress, sizeof(ScProgress) * (rollup->nprogress + n));

@@ -269,6 +269,21 @@ $node->wait_for_offsets('by_view', '2');
 is(query(q{SELECT string_agg(text || n, ' ' ORDER BY text) FROM by_view}), 'a1 b1',
 	'P10: ... before it has counted anything by the new view');
 query(q{SELECT streamcount.drop_rollup('by_view'); DROP VIEW seen});
+
+# A rollup that is dropped while it is begun leaves nothing behind.
+$mock->create_topic('new', 1);
+$node->create_tweets_stream(name => 'new');
+$node->set_up('streamcount.enabled' => 'off');
+$node->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'streamcount worker'}, '0');
+$node->create_hashtags_rollup(name => 'begun', stream => 'new');
+$locker->query_safe('BEGIN; LOCK TABLE streamcount.rollup_progress IN SHARE MODE');
+$node->set_up('streamcount.enabled' => 'on');
+$node->wait_for_sql(q{SELECT count(*) FROM pg_locks JOIN streamcount.stat_workers w USING (pid)
+	WHERE w.stream = 'new'::regclass AND relation = 'streamcount.rollup_progress'::regclass AND NOT granted}, '1', timeout => 30);
+$locker->query_safe(q{SELECT streamcount.drop_rollup('begun'); COMMIT});
+are_together();
+is(query(q{SELECT count(*) FROM streamcount.rollup_progress WHERE rollup NOT IN (SELECT rollup FROM streamcount.rollup_catalog)}),
+	'0', 'P10: of a rollup that was dropped while it was begun nothing is left');
 $node->set_up(deadlock_timeout => '1s');
 query('DROP TRIGGER moody ON hashtags_data');
 is(query(q{SELECT count(*) FROM streamcount.rejects WHERE sqlstate !~ '^22'}), '0', 'P8: none of it rejects a message');
