@@ -167,7 +167,8 @@ COMMENT ON TABLE streamcount.rollup_catalog IS
 -- Partition -1 is the sentinel: it holds the state of the rollup as a whole,
 -- and a worker leaves a rollup alone that does not have it.  last_offset and
 -- last_hash tell the last message that was read (-1: none): in a topic that is
--- made anew, another one is there.
+-- made anew, another one is there.  In a sentinel, missing_topic and cluster
+-- tell that the rollup had read nothing when this topic did not exist there.
 CREATE TABLE streamcount.rollup_progress (
 	rollup regclass NOT NULL,
 	partition integer NOT NULL,
@@ -181,6 +182,7 @@ CREATE TABLE streamcount.rollup_progress (
 	rejected_in_row integer NOT NULL DEFAULT 0,
 	last_offset bigint NOT NULL DEFAULT -1,
 	last_hash bigint NOT NULL DEFAULT 0,
+	missing_topic text,
 	reject_bytes bigint NOT NULL DEFAULT 0,
 	state text CHECK (state OPERATOR(pg_catalog.=) ANY ('{paused,halted}'::pg_catalog.text[])),
 	reason text,

@@ -185,7 +185,7 @@ sc_catalog_merge(Oid aggregate)
 
 #define PROGRESS_COLUMNS \
 	"SELECT partition, start_offset, next_offset, rejected_in_row, state, cluster," \
-	" last_offset, last_hash" \
+	" last_offset, last_hash, missing_topic" \
 	" FROM streamcount.rollup_progress WHERE rollup OPERATOR(pg_catalog.=) $1 ORDER BY partition"
 
 static Datum
@@ -270,6 +270,8 @@ read_progress(ScRollup *rollup, MemoryContext cx)
 			sentinel = true;
 			rollup->paused = p->paused;
 			rollup->halted = p->halted;
+			rollup->missing_in = copy_text(row, 6, cx);
+			rollup->missing_topic = copy_text(row, 9, cx);
 			continue;
 		}
 		p->start_offset = DatumGetInt64(field(row, 2, &isnull));

@@ -47,6 +47,8 @@ typedef struct ScRollup
 	bool		complete;		/* no restore of it is under way */
 	bool		paused;			/* by pause() */
 	bool		halted;			/* as a whole */
+	const char *missing_topic;	/* did not exist when it had read nothing; or NULL */
+	const char *missing_in;		/* in this cluster; NULL: not known */
 	int			nprogress;
 	ScProgress *progress;		/* by partition */
 } ScRollup;

@@ -54,6 +54,9 @@ extern bool sc_ledger_begin_partition(const ScRollup *rollup, int32 partition,
 /* Note the cluster of a rollup's partitions that have none noted. */
 extern void sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster);
 
+/* Note that the topic did not exist in this cluster when the rollup had read nothing. */
+extern void sc_ledger_note_missing(const ScRollup *rollup, const char *topic, const char *cluster);
+
 /* A transaction for the calls above, with a snapshot and connected to SPI. */
 extern void sc_ledger_start(void);
 extern void sc_ledger_commit(void);

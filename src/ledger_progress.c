@@ -237,6 +237,21 @@ sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster)
 				   2, argtypes, args, NULL, SPI_OK_UPDATE);
 }
 
+void
+sc_ledger_note_missing(const ScRollup *rollup, const char *topic, const char *cluster)
+{
+	Oid			argtypes[] = {OIDOID, TEXTOID, TEXTOID};
+	Datum		args[] = {ObjectIdGetDatum(rollup->relid), CStringGetTextDatum(topic), 0};
+	char		nulls[] = "   ";
+
+	args[2] = cluster ? CStringGetTextDatum(cluster) : (Datum) 0;
+	nulls[2] = cluster ? ' ' : 'n';
+	write_progress("UPDATE streamcount.rollup_progress SET missing_topic = $2, cluster = $3"
+				   " WHERE rollup OPERATOR(pg_catalog.=) $1"
+				   " AND partition OPERATOR(pg_catalog.=) -1",
+				   3, argtypes, args, nulls, SPI_OK_UPDATE);
+}
+
 /* A whole rollup (partition -1) stands nowhere. */
 static void
 write_halt(Oid rollup, int32 partition, int64 next_offset, const char *reason, const char *hint)

@@ -6,29 +6,70 @@
  * "latest" and times are resolved once, before the first read, and only the
  * numbers count from then on: a symbol that is resolved again after a crash
  * would skip what came between.  A partition that appears later is read
- * from its beginning, whatever the start, for all of it came later.
+ * from its beginning, whatever the start, for all of it came later.  So is a
+ * topic that was missing when the rollup was there: that is committed, too.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "executor/spi.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
 #include "starts.h"
 #include "stream.h"
+#include "unit_private.h"
 
 /* While all wait for the answer, a question is repeated so often; later it comes again. */
 #define START_TRIES 3
 #define ANSWER_TIMEOUT_MS 1000
 
-static bool topic_was_missing = false;
-
-void
-sc_starts_topic_was_missing(void)
+/* What is not known of a cluster tells it from no other. */
+static bool
+was_missing(const ScRollup *rollup, const char *topic, const char *cluster)
 {
-	topic_was_missing = true;
+	return rollup->missing_topic && strcmp(rollup->missing_topic, topic) == 0 &&
+		(cluster == NULL || rollup->missing_in == NULL || strcmp(rollup->missing_in, cluster) == 0);
+}
+
+typedef struct Missing
+{
+	ScRollup   *rollup;
+	const char *topic;
+	const char *cluster;
+} Missing;
+
+static void
+write_missing(void *arg)
+{
+	Missing    *missing = arg;
+
+	SPI_connect();
+	sc_ledger_note_missing(missing->rollup, missing->topic, missing->cluster);
+	SPI_finish();
+}
+
+/* Where somebody holds a lock on it, the next answer that it is missing comes soon. */
+void
+sc_starts_note_missing(ScServed *served, ScSource *source)
+{
+	ListCell   *lc;
+
+	foreach(lc, served->tasks)
+	{
+		Missing		missing = {.rollup = ((ScTask *) lfirst(lc))->rollup,
+			.topic = served->stream->topic,
+		.cluster = sc_source_cluster_id(source, ANSWER_TIMEOUT_MS)};
+
+		if (missing.rollup->nprogress > 0 ||
+			was_missing(missing.rollup, missing.topic, missing.cluster) ||
+			!sc_unit_look(write_missing, &missing))
+			continue;
+		missing.rollup->missing_topic = missing.topic;
+		missing.rollup->missing_in = missing.cluster;
+	}
 }
 
 typedef struct Asking
@@ -63,7 +104,9 @@ resolve_start(Asking *a, const ScRollup *rollup, int n, const int32 *partitions,
 		a->served->stream->start;
 	int64		time = SC_OFFSET_EARLIEST;
 
-	if (start.kind == SC_START_LATEST && !topic_was_missing)
+	if (start.kind == SC_START_LATEST &&
+		!was_missing(rollup, a->served->stream->topic,
+					 sc_source_cluster_id(a->source, ANSWER_TIMEOUT_MS)))
 		time = SC_OFFSET_LATEST;
 	else if (start.kind == SC_START_TIMESTAMP)
 		time = start.timestamp_ms;

@@ -22,7 +22,7 @@ extern void sc_starts_resolve(ScServed *served, ScSource *source);
 /* What could not be begun then; true when some of it is, and a new start takes it up. */
 extern bool sc_starts_begin_rest(ScServed *served, ScSource *source);
 
-/* The topic was seen missing: what is in it now came after the rollups. */
-extern void sc_starts_topic_was_missing(void);
+/* The topic is missing: what comes into it comes after the rollups that have read nothing. */
+extern void sc_starts_note_missing(ScServed *served, ScSource *source);
 
 #endif							/* SC_STARTS_H */

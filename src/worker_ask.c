@@ -48,7 +48,7 @@ show_trouble(ScWorker *w, ScTopicAnswer answer, const char *error)
 			/* A broker that has just started may not know its topics yet. */
 			if (++w->missing < MISSING)
 				break;
-			sc_starts_topic_was_missing();
+			sc_starts_note_missing(w->served, w->source);
 			snprintf(reason, sizeof(reason), "Kafka topic \"%s\" does not exist", topic);
 			sc_report_state(w->served, SC_STATE_STALLED, reason);
 			break;

@@ -28,6 +28,7 @@ so that it never outlives whoever started it.
   {"do": "lead", "topic": T, "partition": P, "leader": N}
       1: by the broker whose address is printed, as at first; 2: by the second
       one; 0: by none
+  {"do": "cluster", "id": ID}         it is of another cluster from now on
   {"do": "second"}                    from now on there is a second broker
   {"do": "certify", "broker": N, "file": F}
       from now on it speaks TLS, with the key and the certificate in this file
@@ -164,7 +165,7 @@ class Connection:
             topics = [self.metadata_of(name) for name in names]
         brokers = array([struct.pack(">i", node) + string("127.0.0.1") + struct.pack(">i", port) + string(None)
                          for node, port in enumerate(self.log.ports, 1)])
-        cluster = string("fake") if version >= 2 else b""
+        cluster = string(self.log.cluster) if version >= 2 else b""
         throttle = struct.pack(">i", 0) if version >= 3 else b""
         return throttle + brokers + cluster + struct.pack(">i", 1) + array(topics)
 
@@ -269,6 +270,8 @@ def obey(log, command):
         log.slow[command["topic"]] = command["seconds"]
     elif what == "refuse":
         log.refused[command["what"], command["topic"], command.get("partition")] = command["error"]
+    elif what == "cluster":
+        log.cluster = command["id"]
     elif what == "second":
         listener = socket.create_server(("127.0.0.1", 0), backlog=50)
         threading.Thread(target=accept, args=(log, listener), daemon=True).start()

@@ -127,6 +127,7 @@ class Log:
         self.ports = []
         self.tls = {}
         self.deaf = False
+        self.cluster = "fake"
         self.counts = {}
 
     def count(self, what):

@@ -357,6 +357,42 @@ is(sql(q{SELECT first_offset, end_offset FROM streamcount.gaps WHERE rollup = 'i
 	'K13: what was read before the loss is counted, also where it could not be written at once');
 is(counts('indexed'), '1*6', 'K13: ... and all the rest');
 
+# ---------------------------------------------------------------------
+# A topic that is made later
+# ---------------------------------------------------------------------
+
+sub workers
+{
+	my ($on) = @_;
+
+	$node->set_up('streamcount.enabled' => $on);
+	$node->wait_for_sql('SELECT count(*) FROM streamcount.stat_workers WHERE pid IS NOT NULL', '0') if $on eq 'off';
+	return;
+}
+
+my @unborn = qw(unborn renamed moved);
+
+$fake->create_topic('known', 1);
+$fake->append('known', 0, records(1, 0, 4));
+sql(qq{CREATE FOREIGN TABLE ${_}_stream (life int, n int) SERVER streamcount OPTIONS (topic '$_', start 'latest')}) foreach @unborn;
+create($_, $_) foreach @unborn;
+$node->wait_for_sql(q{SELECT count(*) FROM streamcount.rollups WHERE reason ~ '^Kafka topic .* does not exist$'}, scalar @unborn);
+workers('off');
+$fake->create_topic('unborn', 1);
+$fake->append('unborn', 0, records(1, 0, 4));
+sql(q{ALTER FOREIGN TABLE renamed_stream OPTIONS (SET topic 'known'); SELECT streamcount.resume('renamed')});
+workers('on');
+$node->wait_for_offsets($_, 5) foreach qw(unborn renamed);
+is(counts('unborn'), '1*5', 'K6: a topic that is made later is read from its beginning, also by a worker that did not miss it');
+is(counts('renamed'), '', 'K6: ... but not another topic that is read in its place');
+workers('off');
+$fake->set_cluster('another');
+$fake->create_topic('moved', 1);
+$fake->append('moved', 0, records(1, 0, 4));
+workers('on');
+$node->wait_for_offsets('moved', 5);
+is(counts('moved'), '', 'K6: ... nor one of another cluster, which may have been there before');
+
 is($node->log_count(qr/was terminated by signal|PANIC|TRAP:/), 0, 'no crash');
 $node->stop('fast');
 $fake->stop;

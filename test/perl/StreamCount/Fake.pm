@@ -69,6 +69,15 @@ sub lead
 	return;
 }
 
+# It is of another cluster from now on.
+sub set_cluster
+{
+	my ($self, $id) = @_;
+
+	$self->tell_json(do => 'cluster', id => $id);
+	return;
+}
+
 # From now on there is a second broker.
 sub add_second
 {
