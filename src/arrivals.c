@@ -122,6 +122,18 @@ halt_beyond_end(ScServed *served, int32 partition, int64 next, int64 end)
 }
 
 /*
+ * The end is before transactions that are open.  A rollup that has read nothing
+ * may start behind it: only a fetch tells how far the partition goes; until then -1.
+ */
+static int64
+end_for(const ScPosition *position, const ScPart *part)
+{
+	if (part->next <= position->asked_end || part->seen.offset >= 0)
+		return position->asked_end;
+	return position->open_end < 0 ? -1 : Max(position->asked_end, position->open_end);
+}
+
+/*
  * A rollup beyond the end, beside others that are not, gets no error from the
  * broker: what is written there anew would pass it by in silence.
  */
@@ -130,15 +142,21 @@ sc_arrivals_check_ends(ScServed *served)
 {
 	ListCell   *lc;
 
+	served->end_unknown = false;
 	foreach(lc, served->tasks)
 		for (int i = 0; i < served->npositions; i++)
 		{
 			const ScPosition *position = &served->positions[i];
 			const ScPart *part = sc_task_part(lfirst(lc), position->partition);
+			int64		end;
 
-			if (part && part->active && !position->leaderless &&
-				part->next > position->asked_end)
-				halt_beyond_end(served, position->partition, part->next, position->asked_end);
+			if (part == NULL || !part->active || position->leaderless)
+				continue;
+			end = end_for(position, part);
+			if (end < 0)
+				served->end_unknown = true;
+			else if (part->next > end)
+				halt_beyond_end(served, position->partition, part->next, end);
 		}
 }
 

@@ -78,7 +78,10 @@ present_state(const ScPosition *position, TimestampTz now)
 		return SC_STATE_CATCHING_UP;
 	if (!TimestampDifferenceExceeds(position->moved_at, now, RUNNING_MS))
 		return SC_STATE_RUNNING;
-	return position->at_end && position->open_end > position->next ? SC_STATE_WAITING : SC_STATE_IDLE;
+	/* Of one that starts behind the end, none is told. */
+	if ((position->at_end || position->next > position->high_watermark) && position->open_end > position->next)
+		return SC_STATE_WAITING;
+	return SC_STATE_IDLE;
 }
 
 static ScState

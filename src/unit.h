@@ -61,6 +61,7 @@ typedef struct ScServed
 	bool		look_back;		/* some position is to */
 	bool		leaderless;		/* some position is */
 	bool		not_begun;		/* some task has not begun everywhere */
+	bool		end_unknown;	/* how far a partition goes that some task starts in */
 	int64		bytes;			/* of payloads that the way holds */
 	int64		careful;		/* messages left to be read by the executor's way alone */
 	bool		careful_done;

@@ -131,7 +131,7 @@ look_interval(const ScWorker *w)
 	if (w->served->refusal[0] != '\0' && sc_report_in_trouble())
 		return Min(PARTLY_AWAY_MS, sc_metadata_interval * 1000L);
 	if (sc_report_in_trouble() || w->served->refusal[0] != '\0' || w->served->leaderless || w->served->not_begun ||
-		w->mute_since != 0)
+		w->served->end_unknown || w->mute_since != 0)
 		return AWAY_MS;
 	return w->unanswered > 0 ? SC_QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
 }

@@ -89,6 +89,16 @@ is($node->safe_psql('postgres', q{SELECT next_offset FROM streamcount.progress W
 is($node->safe_psql('postgres', q{SELECT count(*) FROM streamcount.problems}), '0', 'K15: ... which is no problem yet');
 is($node->safe_psql('postgres', q{SELECT streamcount.wait('booked')}), 't', 'K15: wait() waits for what can be read');
 
+# Beside one that stands before it, and alone
+my %starts_behind = (beside => 'ledger', alone => 'ledger_alone');
+my $begun_behind = q{SELECT p.next_offset, p.state, r.state FROM streamcount.progress p JOIN streamcount.rollups r USING (rollup)
+	WHERE p.rollup = '%s'::regclass AND partition = 0};
+
+$node->create_tweets_stream(name => 'ledger_alone', topic => 'ledger');
+$node->safe_psql('postgres', qq{SELECT streamcount.create_rollup('$_', 'SELECT created_at, count(*) AS n
+	FROM $starts_behind{$_} GROUP BY created_at', '{"0": 60}')}) foreach sort keys %starts_behind;
+becomes(sprintf($begun_behind, $_), '60|waiting|waiting', "K15: a start behind the open transaction waits, too: $_") foreach sort keys %starts_behind;
+
 # It hangs while others do what they do.  A partition that is stalled is tried
 # again by a new worker after 15 s at the earliest.
 my $waits_until = time + ($ENV{STREAMCOUNT_HANGS_S} // 17);
@@ -175,6 +185,9 @@ $kafka->tool(undef, 'end-hanging');
 is_exact($node, 'ledger', 'booked', 'K15: when the transaction is ended it goes on: exact');
 is($node->safe_psql('postgres', q{SELECT mentions FROM booked WHERE hashtag = '#first' AND "interval" = 'ALL'}),
 	'70', 'K15: ... and what was hanging is not counted');
+becomes(qq{SELECT next_offset, counted FROM streamcount.progress WHERE rollup = '$_'::regclass AND partition = 0}, '70|9',
+	"K15: ... nor what is before a start: $_") foreach sort keys %starts_behind;
+$node->safe_psql('postgres', "SELECT streamcount.drop_rollup('$_')") foreach sort keys %starts_behind;
 becomes(q{SELECT DISTINCT state FROM streamcount.progress WHERE rollup = 'booked'::regclass}, 'idle', 'K15: ... and it is idle');
 
 # ---------------------------------------------------------------------
