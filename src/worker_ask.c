@@ -23,7 +23,7 @@
 #include "stats.h"
 #include "worker_private.h"
 
-/* So many times missing is missing. */
+/* So many times missing is missing: a topic, or some of its partitions. */
 #define MISSING 4
 /* So many in a row: the brokers are not there.  One can be lost on a busy day. */
 #define UNANSWERED 3
@@ -84,6 +84,28 @@ ask_topic(ScWorker *w, int *npartitions, const char **error)
 	return answer;
 }
 
+/* Does a broker tell less than what was read before?  One that was away may. */
+static bool
+knows_less(ScWorker *w, int npartitions)
+{
+	int			known = w->served->topic_partitions;
+	ListCell   *lc;
+
+	foreach(lc, w->served->tasks)
+	{
+		const ScRollup *rollup = ((ScTask *) lfirst(lc))->rollup;
+
+		for (int i = 0; i < rollup->nprogress; i++)
+			if (!rollup->progress[i].halted)
+				known = Max(known, rollup->progress[i].partition + 1);
+	}
+	if (npartitions >= known)
+		w->fewer = 0;
+	else
+		w->fewer++;
+	return w->fewer > 0 && w->fewer < MISSING;
+}
+
 int
 sc_worker_await_topic(ScWorker *w)
 {
@@ -97,7 +119,7 @@ sc_worker_await_topic(ScWorker *w)
 		sc_worker_serve_interrupts(w);
 		sc_worker_recheck(w, sc_clock_now());
 		answer = ask_topic(w, &npartitions, &error);
-		if (answer == SC_TOPIC_FOUND && npartitions > 0)
+		if (answer == SC_TOPIC_FOUND && npartitions > 0 && !knows_less(w, npartitions))
 			return npartitions;
 		sc_arrivals_events(w->served, w->source);
 		show_trouble(w, answer, error);
@@ -131,7 +153,7 @@ look_interval(const ScWorker *w)
 	if (w->served->refusal[0] != '\0' && sc_report_in_trouble())
 		return Min(PARTLY_AWAY_MS, sc_metadata_interval * 1000L);
 	if (sc_report_in_trouble() || w->served->refusal[0] != '\0' || w->served->leaderless || w->served->not_begun ||
-		w->served->end_unknown || w->mute_since != 0)
+		w->served->end_unknown || w->fewer > 0 || w->mute_since != 0)
 		return AWAY_MS;
 	return w->unanswered > 0 ? SC_QUESTION_PAUSE_MS : sc_metadata_interval * 1000L;
 }
@@ -173,6 +195,8 @@ sc_worker_ask_around(ScWorker *w, TimestampTz now)
 		show_trouble(w, answer, error);
 		return;
 	}
+	if (knows_less(w, npartitions))
+		return;
 	if (npartitions != w->served->topic_partitions)
 		sc_unit_start_anew(DEBUG1, "the topic has another number of partitions");
 	if (sc_starts_begin_rest(w->served, w->source))

@@ -31,6 +31,7 @@ typedef struct ScWorker
 	bool		again;			/* it is to be looked at once more soon */
 	bool		locked;			/* the stream was, when it was last looked at */
 	int			missing;		/* answers that the topic does not exist */
+	int			fewer;			/* such that know of fewer partitions than are read, in a row */
 	int			unanswered;		/* such questions in a row */
 	TimestampTz mute_since;		/* messages come, and no answers; 0 */
 	TimestampTz ends_missed_at; /* when nobody could tell the ends for wait(), last */

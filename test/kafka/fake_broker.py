@@ -10,6 +10,8 @@ so that it never outlives whoever started it.
   {"do": "create", "topic": T, "partitions": N}
   {"do": "grow", "topic": T, "partitions": N, "led": true}
       the new ones of its N partitions have a leader, or have none
+  {"do": "understate", "topic": T, "partitions": N, "times": K}
+      so many answers about the topic know only of so many partitions
   {"do": "delete", "topic": T}
   {"do": "append", "topic": T, "partition": P, "records": [RECORD ...], ...}
       one batch.  RECORD: {"value": V, "key": K, "offset": O, "timestamp": MS}
@@ -172,6 +174,10 @@ class Connection:
     def metadata_of(self, name):
         self.log.count(f"metadata {name}")
         partitions = self.log.topics.get(name, [])
+        known, times = self.log.understated.get(name, (0, 0))
+        if times > 0:
+            partitions = partitions[:known]
+            self.log.understated[name] = (known, times - 1)
         error = self.log.refused.get(("metadata", name, None), 0) if name in self.log.topics else UNKNOWN_TOPIC
         return (struct.pack(">h", error) + string(name) + b"\0"
                 + array([struct.pack(">hii", 0 if partition.leader else LEADER_NOT_AVAILABLE, i, partition.leader or -1)
@@ -255,6 +261,8 @@ def obey(log, command):
     elif what == "grow":
         partitions = log.topics[command["topic"]]
         partitions.extend(Partition(1 if command["led"] else 0) for _ in range(command["partitions"] - len(partitions)))
+    elif what == "understate":
+        log.understated[command["topic"]] = (command["partitions"], command["times"])
     elif what == "delete":
         del log.topics[command["topic"]]
     elif what == "remake":

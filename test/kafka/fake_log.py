@@ -124,6 +124,7 @@ class Log:
         self.topics = {}
         self.slow = {}
         self.refused = {}
+        self.understated = {}
         self.ports = []
         self.tls = {}
         self.deaf = False

@@ -269,6 +269,22 @@ counted($_, $_ eq 'elder' ? '0:4 1:3 2:3 3:1 4:1 5:1' : '0:2 1:1 2:1 3:1 4:1 5:1
 $node->wait_for_sql(q{SELECT count(*) FROM streamcount.problems WHERE rollup IN ('elder'::regclass, 'younger'::regclass)}, '0');
 is(sql(q{SELECT streamcount.wait('elder')}), 't', 'K4: ... then wait() knows');
 
+# A broker that was away knows less than the others, for a moment or for good.
+my $asked = $fake->count('metadata elder');
+$fake->understate('elder', 3, 6);
+$node->poll_query_until('postgres', 'SELECT true') until $fake->count('metadata elder') > $asked + 8;
+append_to('elder', 5);
+counted('elder', '0:4 1:3 2:3 3:1 4:1 5:2', 'K9: partitions that some answers do not know are read on');
+$fake->understate('elder', 3, 1e9);
+$node->wait_for_sql(q{SELECT string_agg(partition || reason, ', ' ORDER BY partition) FROM streamcount.progress
+	WHERE rollup = 'elder'::regclass AND state = 'halted'},
+	qr/^3the topic has no partition 3 any more: it was made anew, 4the topic has .*, 5the topic has /);
+pass('K9: ... and halt where none knows them any more');
+$fake->understate('elder', 3, 0);
+sql(qq{SELECT streamcount.resume('$_')}) foreach qw(elder younger);
+append_to('elder', 5);
+counted('elder', '0:4 1:3 2:3 3:1 4:1 5:3', 'K9: ... until a person says that it is the same topic');
+
 # What was read last is deleted, and of another partition nobody tells the oldest.
 $fake->create_topic('expired', 2);
 append_to('expired', 0, 0, 1);

@@ -60,6 +60,15 @@ sub grow_topic
 	return;
 }
 
+# So many answers know only of so many of its partitions.
+sub understate
+{
+	my ($self, $topic, $partitions, $times) = @_;
+
+	$self->tell_json(do => 'understate', topic => $topic, partitions => $partitions, times => $times);
+	return;
+}
+
 # lead('tweets', 0, 0): no broker leads it; 1: the first one does, 2: the second
 sub lead
 {
