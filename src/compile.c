@@ -346,7 +346,7 @@ columns_read(const ScStreamPlace *place)
 			columns = bms_add_member(columns, attnum);
 		else if (attnum == 0)
 		{
-			Relation	rel = table_open(rte->relid, NoLock);
+			Relation	rel = table_open(rte->relid, AccessShareLock);
 
 			columns = bms_add_range(columns, 1, RelationGetNumberOfAttributes(rel));
 			table_close(rel, NoLock);
