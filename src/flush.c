@@ -169,6 +169,15 @@ send_apart(ScServed *served, ScTask *task, const ErrorData *edata)
 	return true;
 }
 
+bool
+sc_flush_send_apart(const ScUnit *unit, const ErrorData *edata)
+{
+	Oid			rollup = sc_ledger_failed_for();
+
+	return sc_lock_wait_is_over(edata->sqlerrcode) && OidIsValid(rollup) && !OidIsValid(unit->rollup) &&
+		sc_stats_set_apart(unit->stream, rollup, edata->message);
+}
+
 /*
  * Nobody else waits: wait as long as it takes, and say so once.  But a rollup
  * that has come to this unit meanwhile is not to wait, too.
@@ -203,7 +212,7 @@ search(ScServed *served, ScTask *task, int timeout_ms)
 
 	PG_TRY();
 	{
-		sc_ledger_start();
+		sc_ledger_start(task->rollup->relid);
 		if (timeout_ms > 0)
 			enable_timeout_after(STATEMENT_TIMEOUT, timeout_ms);
 		served->way->methods->blame(served->way, task);

@@ -62,9 +62,13 @@ by_data_oid(const ListCell *a, const ListCell *b)
 /* Commit and abort leave the process's top context current: not the caller's. */
 static MemoryContext caller_cx = NULL;
 
+/* Whose transaction it is; outlives one that fails. */
+static Oid	written_for = InvalidOid;
+
 void
-sc_ledger_start(void)
+sc_ledger_start(Oid rollup)
 {
+	written_for = rollup;
 	caller_cx = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -78,8 +82,15 @@ sc_ledger_commit(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	written_for = InvalidOid;
 	MemoryContextSwitchTo(caller_cx);
 	pgstat_report_stat(false);
+}
+
+Oid
+sc_ledger_failed_for(void)
+{
+	return written_for;
 }
 
 /* Those that have something to write, in the order in which all workers lock. */
@@ -153,7 +164,7 @@ sc_ledger_flush(ScFlush *flush)
 
 	flush->current = NULL;
 	flush->merging = flush->written = false;
-	sc_ledger_start();
+	sc_ledger_start(InvalidOid);
 	LockRelationOid(flush->stream, AccessShareLock);
 	if (*flush->stale)
 	{
@@ -200,7 +211,7 @@ sc_ledger_lose(const ScTask *task, int32 partition, int64 end_offset)
 	part.halt_reason = part.halt_hint = NULL;
 	one.nparts = 1;
 	one.parts = &part;
-	sc_ledger_start();
+	sc_ledger_start(task->rollup->relid);
 	sc_ledger_fence(&one);
 	sc_left_out_write(task->rollup, list_make1(&lost));
 	sc_ledger_advance(&one);

@@ -280,7 +280,7 @@ sc_ledger_halt_at(Oid rollup, int32 partition, int64 next_offset,
 {
 	bool		written;
 
-	sc_ledger_start();
+	sc_ledger_start(rollup);
 	write_halt(rollup, partition, next_offset, reason, hint);
 	written = SPI_processed > 0;
 	sc_ledger_commit();
@@ -295,7 +295,7 @@ sc_ledger_halt_as_read(Oid rollup, TransactionId version, const char *reason, co
 	Datum		args[] = {ObjectIdGetDatum(rollup), TransactionIdGetDatum(version)};
 	bool		as_read;
 
-	sc_ledger_start();
+	sc_ledger_start(rollup);
 	if (SPI_execute_with_args("SELECT FROM streamcount.rollup_catalog"
 							  " WHERE rollup OPERATOR(pg_catalog.=) $1"
 							  " AND xmin OPERATOR(pg_catalog.=) $2 FOR NO KEY UPDATE",

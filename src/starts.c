@@ -154,7 +154,7 @@ commit_beginnings(ScRollup *rollup, int n, const int32 *partitions, const int64 
 {
 	bool		dropped = false;
 
-	sc_ledger_start();
+	sc_ledger_start(rollup->relid);
 	for (int i = 0; i < n && !dropped; i++)
 		dropped = !sc_ledger_begin_partition(rollup, partitions[i], offsets[i], cluster);
 	sc_ledger_commit();
@@ -306,7 +306,7 @@ sc_starts_resolve(ScServed *served, ScSource *source)
 				unpinned = true;
 		if (cluster && unpinned)
 		{
-			sc_ledger_start();
+			sc_ledger_start(rollup->relid);
 			sc_ledger_pin_cluster(rollup, cluster);
 			sc_ledger_commit();
 		}

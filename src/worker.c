@@ -386,6 +386,11 @@ streamcount_worker_main(Datum arg)
 
 		MemoryContextSwitchTo(w.cx);
 		edata = CopyErrorData();
+		if (sc_flush_send_apart(&w.unit, edata))
+		{
+			FlushErrorState();
+			sc_unit_start_anew(LOG, "a rollup is served apart: it waits for a lock");
+		}
 		if (sc_stats_worker_failed(edata->sqlerrcode, edata->message))
 			PG_RE_THROW();
 		/* A full disk is one entry in the log, not one for each try. */

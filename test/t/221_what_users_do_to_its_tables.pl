@@ -360,6 +360,16 @@ query('ALTER TABLE hashtags_data SET LOGGED');
 query(q{SELECT streamcount.resume('hashtags')});
 goes_on('P10: logged again', 'hashtags');
 
+# One that is to be halted, while somebody has what the halt is written into
+are_together();
+$locker->query_safe(q{BEGIN; SELECT streamcount.resume('tweets')});
+query('ALTER TABLE hashtags_data SET UNLOGGED');
+goes_on('P10: a halt that waits for a lock does not hold up another rollup', 'executed');
+$locker->query_safe('COMMIT');
+like(state_is('hashtags', 'halted'), qr/unlogged/, 'P10: ... and is written when the lock is gone');
+query(q{ALTER TABLE hashtags_data SET LOGGED; SELECT streamcount.resume('hashtags')});
+goes_on('P10: that one logged again', 'hashtags');
+
 # A rollup that is in the way ends, and nobody else.
 query('DROP VIEW executed_query CASCADE');
 goes_on('P10: the query of another rollup was dropped', 'hashtags');
