@@ -199,15 +199,24 @@ flush(ScWorker *w)
 	}
 }
 
-/* A rollup that was served apart joins the others once it has caught up. */
+/*
+ * A rollup that was served apart joins the others once it has caught up.  Under
+ * load, messages come while the last ones are written: to the end of what was
+ * there when the brokers last told is far enough.
+ */
 static bool
 may_join(const ScWorker *w)
 {
 	if (!OidIsValid(w->unit.rollup) || !sc_stats_may_join(w->unit.stream))
 		return false;
 	for (int i = 0; i < w->served->npositions; i++)
-		if (!w->served->positions[i].at_end)
+	{
+		const ScPosition *position = &w->served->positions[i];
+
+		if (!position->at_end &&
+			(position->high_watermark < 0 || position->next < position->high_watermark))
 			return false;
+	}
 	return w->served->way->methods->messages(w->served->way) == 0;
 }
 
@@ -290,7 +299,7 @@ turn(ScWorker *w)
 	}
 	if (sc_report_due(now) == 0)
 		sc_report_progress(w->served, w->end_answered);
-	if (taken == 0 && drained && may_join(w))
+	if (may_join(w))
 		finish(w);
 	return taken > 0 || !drained;
 }
