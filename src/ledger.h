@@ -57,10 +57,10 @@ extern void sc_ledger_pin_cluster(const ScRollup *rollup, const char *cluster);
 /* Note that the topic did not exist in this cluster when the rollup had read nothing. */
 extern void sc_ledger_note_missing(const ScRollup *rollup, const char *topic, const char *cluster);
 
-/* For which rollup something was about to be written when it failed; or InvalidOid. */
-extern Oid	sc_ledger_writing(void);
-
-/* A transaction for the calls above, about one rollup or (InvalidOid) several, with a snapshot and connected to SPI. */
+/*
+ * A transaction for the calls above, with a snapshot and connected to SPI; of
+ * one rollup, or of several (InvalidOid).
+ */
 extern void sc_ledger_start(Oid rollup);
 extern void sc_ledger_commit(void);
 

@@ -62,12 +62,13 @@ typedef struct ScFetch
 extern ScSource *sc_source_open(const ScStream *stream, bool want_headers,
 								const char *client_id);
 
+/* Room for any reason why there is no client. */
+#define SC_SOURCE_TEXT 512
+
 /*
  * The same, but NULL with a reason where the client cannot be started, which
  * may be the fault of a file that it reads.  Options raise ERROR.
  */
-#define SC_SOURCE_TEXT 512		/* room for any reason */
-
 extern ScSource *sc_source_try_open(const ScStream *stream, bool want_headers,
 									const char *client_id, char *reason, size_t size);
 

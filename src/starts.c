@@ -55,14 +55,13 @@ write_missing(void *arg)
 void
 sc_starts_note_missing(ScServed *served, ScSource *source)
 {
+	Missing		missing = {.topic = served->stream->topic,
+	.cluster = sc_source_cluster_id(source, ANSWER_TIMEOUT_MS)};
 	ListCell   *lc;
 
 	foreach(lc, served->tasks)
 	{
-		Missing		missing = {.rollup = ((ScTask *) lfirst(lc))->rollup,
-			.topic = served->stream->topic,
-		.cluster = sc_source_cluster_id(source, ANSWER_TIMEOUT_MS)};
-
+		missing.rollup = ((ScTask *) lfirst(lc))->rollup;
 		if (missing.rollup->nprogress > 0 ||
 			was_missing(missing.rollup, missing.topic, missing.cluster) ||
 			!sc_unit_look(write_missing, &missing))
