@@ -61,6 +61,15 @@ sub create
 
 sub counts { return sql("SELECT string_agg(life || '*' || n, ', ' ORDER BY life) FROM $_[0]") }
 
+sub workers
+{
+	my ($on) = @_;
+
+	$node->set_up('streamcount.enabled' => $on);
+	$node->wait_for_sql('SELECT count(*) FROM streamcount.stat_workers WHERE pid IS NOT NULL', '0') if $on eq 'off';
+	return;
+}
+
 sub is_halted
 {
 	my ($rollup, $offset, $name) = @_;
@@ -88,14 +97,11 @@ is(counts('rested'), '1*5', 'K9: ... and nothing of it is counted');
 
 # One rollup has read what another one is still to read.
 begin('ahead', 100);
-sql(q{ALTER SYSTEM SET streamcount.enabled = off});
-$node->reload;
-$node->wait_for_sql('SELECT count(*) FROM streamcount.stat_workers WHERE pid IS NOT NULL', '0');
+workers('off');
 $fake->remake_topic('ahead', records(2, 0, 59), records(2, 60, 119));
 $fake->fault('ahead', 0, 60, 'empty');
 create('behind', 'ahead');
-sql(q{ALTER SYSTEM SET streamcount.enabled = on});
-$node->reload;
+workers('on');
 $node->wait_for_offsets('behind', 60);
 $fake->heal('ahead');
 is_halted('ahead', 99, 'K9: a rollup ahead of another one meets the last message that it has read');
@@ -145,9 +151,7 @@ sql(q{CREATE FOREIGN TABLE unready_stream (life int, n int) SERVER streamcount O
 create('unready', 'unready');
 $node->wait_for_sql(q{SELECT state, reason FROM streamcount.rollups WHERE rollup = 'unready'::regclass}, qr/^connecting\|.*[Ll]eader/);
 is_asked_seldom('metadata unready', 'a topic that the brokers cannot tell of yet');
-sql(q{ALTER SYSTEM SET streamcount.enabled = off});
-$node->reload;
-$node->wait_for_sql('SELECT count(*) FROM streamcount.stat_workers WHERE pid IS NOT NULL', '0');
+workers('off');
 my $scan = $node->background_psql('postgres', on_error_stop => 0);
 $scan->query_until(qr/begun/, "\\echo begun\nSELECT count(*) FROM unready_stream;\n");
 is_asked_seldom('metadata unready', 'by a SELECT, a topic that the brokers cannot tell of yet');
@@ -159,8 +163,7 @@ like($scan->query(''), qr/5/, '... and once they can, it reads the topic');
 $scan->quit;
 $fake->refuse('unready', 'list offsets', 9);
 my $log = $node->log_size;
-sql(q{ALTER SYSTEM SET streamcount.enabled = on});
-$node->reload;
+workers('on');
 $node->wait_for_sql(q{SELECT count(*) FROM streamcount.stat_workers WHERE stream = 'unready_stream'::regclass AND pid IS NOT NULL}, '1');
 is_asked_seldom('list offsets unready', 'offsets that the brokers cannot tell yet');
 is($node->log_count(qr/could not ask for offsets/, $log), 0, '... and it is asked again for some time');
@@ -376,15 +379,6 @@ is(counts('indexed'), '1*6', 'K13: ... and all the rest');
 # ---------------------------------------------------------------------
 # A topic that is made later
 # ---------------------------------------------------------------------
-
-sub workers
-{
-	my ($on) = @_;
-
-	$node->set_up('streamcount.enabled' => $on);
-	$node->wait_for_sql('SELECT count(*) FROM streamcount.stat_workers WHERE pid IS NOT NULL', '0') if $on eq 'off';
-	return;
-}
 
 my @unborn = qw(unborn renamed moved);
 
