@@ -191,6 +191,8 @@ sql("SELECT streamcount.resume('bad')");
 # ---------------------------------------------------------------------
 
 my $window_s = 2;
+$node->create_hashtags_rollup(name => 'guilty_tags', stream => 'bad');
+counts_exactly('bad', 'one more rollup of it', rollup => 'guilty_tags');
 $node->set_up('streamcount.crash_limit' => 2, 'streamcount.crash_window' => "${window_s}s");
 $log = $node->log_size;
 foreach my $time (1 .. 3)
@@ -213,7 +215,10 @@ $node->set_up('streamcount.crash_window' => '1h');
 sql(q{SELECT pg_terminate_backend(pid) FROM streamcount.stat_workers WHERE stream = 'bad'::regclass});
 is_down('bad_tags', 'its worker crashed 3 times within 3600 seconds, the last time by signal 6: .*', 'within a longer window');
 $node->set_up('streamcount.crash_window' => '10min');
-sql("SELECT streamcount.resume('bad')");
+sql("SELECT streamcount.pause('guilty_tags')");
+counts_exactly('bad', 'the rollup that is to blame is paused, and the others of its stream go on');
+sql("SELECT streamcount.resume('guilty_tags')");
+counts_exactly('bad', 'it is resumed', rollup => 'guilty_tags');
 counts_exactly('bad', 'resumed after it');
 
 # ---------------------------------------------------------------------
