@@ -1,5 +1,5 @@
 # Threads there are in the processes that read Kafka, and nowhere else; no
-# signal is ever delivered to one, and none runs anything of ours.
+# signal is ever delivered to one, and none runs anything of PostgreSQL's.
 
 use strict;
 use warnings;
@@ -107,18 +107,42 @@ is((threads_of($backend))[0]->{blocked}, $mask, 'P41: the session blocks the sig
 $_->quit for $session, $locker;
 
 # What librdkafka could call would run on its threads, or in its frames.  One
-# does, and says there what is wrong with a certificate: by constants alone.
-my @callbacks;
-for my $file (glob "$FindBin::RealBin/../../src/*.c")
+# does, and says there what is wrong with a certificate.  Two threads are ours:
+# one that asks the brokers, one that waits for the end of a client.
+my (@callbacks, @threads, %body);
+for my $file (grep { !/crash_point\.c$/ } glob "$FindBin::RealBin/../../src/*.[ch]")
 {
-	my $code = slurp_file($file);
+	my $code = slurp_file($file) =~ s{/\*.*?\*/}{}grs;
 	my $name = $file =~ s{.*/}{}r;
 
 	push @callbacks, "$name: $1" while $code =~ /(rd_kafka_\w*set_\w*_cb\s*\(\s*\w+\s*,\s*(?!NULL\b)\w+)/g;
+	push @threads, "$name: $1" while $code =~ /pthread_create\([^,]*, NULL, (\w+),/g;
+	while ($code =~ /^(\w+)\([^;{}]*\)\n\{\n(.*?)^\}/gms)
+	{
+		my ($function, $lines) = ($1, $2);
+
+		# Another name is its file's own.
+		$body{ $function =~ /^sc_/ ? $function : "$name: $function" } = [ $name, $lines ];
+	}
 }
 is(join("\n", @callbacks), 'source_verify.c: rd_kafka_conf_set_ssl_cert_verify_cb(conf, say_why', 'P42: librdkafka is given one callback');
-my ($body) = slurp_file("$FindBin::RealBin/../../src/source_verify.c") =~ /^say_why\(.*?^\{\n(.*?)^\}/ms;
-is(join(' ', $body =~ /(\w+)\(/g), 'lengthof strlcpy', 'P42: which calls nothing of PostgreSQL\'s');
+is(join("\n", @threads), "source.c: end_client\nsource_ask.c: ask", 'P42: two functions of ours run on threads of their own');
+
+# What they call, and what that calls
+my (%called, %seen);
+my @left = ('source_verify.c: say_why', @threads);
+while (my $function = shift @left)
+{
+	next if $seen{$function}++;
+	my ($file, $code) = @{ $body{$function} // die "there is no $function\n" };
+	my @calls = grep { !/^(?:if|for|while|switch|return|sizeof)$/ } $code =~ /(\w+)\s*\(/g;
+
+	$called{$_}++ foreach grep { !$body{$_} && !$body{"$file: $_"} } @calls;
+	push @left, map { $body{$_} ? $_ : $body{"$file: $_"} ? "$file: $_" : () } @calls;
+}
+is( join(' ', grep { !/^rd_kafka_/ } sort keys %called),
+	'__atomic_store_n clock_gettime close free lengthof pthread_join strlcpy write',
+	'P42: none of the three calls anything of PostgreSQL\'s');
 my $conf = slurp_file("$FindBin::RealBin/../../src/source_conf.c");
 like($conf, qr/rd_kafka_conf_set_log_cb\(conf, NULL\)/, 'P42: nor does its own write to the log');
 like($conf, qr/"log\.queue", "true"/, 'P42: what it has to say waits in a queue');
