@@ -220,6 +220,34 @@ like($node->wait_for_sql(problems_of('half'), qr/authority/), qr/^connecting: .*
 $ca->write_file('trusted.pem', $ca->read_file('ca.pem') . $other->read_file('ca.pem'));
 
 # ---------------------------------------------------------------------
+# Certificates that only a good list, clock and authority tell from good ones
+# ---------------------------------------------------------------------
+
+my $doubtful = StreamCount::Fake->new->start;
+$doubtful->create_topic('tweets', 1);
+$doubtful->append('tweets', 0, [ { value => '{"created_at": "2014-09-21T10:00:00Z", "text": "#tag"}' } ]);
+$ca->issue('alone', hosts => 'IP:127.0.0.1', alone => 1);
+$ca->issue('early', hosts => 'IP:127.0.0.1', early => 1);
+$ca->issue('revoked', hosts => 'IP:127.0.0.1');
+$ca->revoke('revoked');
+foreach my $case ([ 'alone', 'is signed by itself alone' ], [ 'early', 'is not valid yet' ], [ 'revoked', 'has been revoked' ])
+{
+	my ($name, $cause) = @$case;
+
+	$doubtful->certify(1, $ca->file("$name.both"));
+	create_stream($name, $doubtful->bootstrap, { %tls, 'ssl.crl.location' => $ca->file('crl.pem') }, {});
+	like($node->wait_for_sql(problems_of($name), qr/certificate/), qr/^connecting: .*the broker's certificate $cause/,
+		"K26: a certificate that $cause: it is told");
+	is(query("SELECT coalesce(sum(mentions), 0) FROM ${name}_tags"), '0', '... and nothing is read');
+	query("SELECT streamcount.drop_rollup('${name}_tags')") if $name ne 'revoked';
+}
+$doubtful->certify(1, $ca->file('broker.both'));
+$node->wait_for_sql(q{SELECT sum(mentions) FROM revoked_tags WHERE "interval" = 'ALL'}, '1');
+pass('K26: ... and one that is not on the list of revoked ones is taken');
+query(q{SELECT streamcount.drop_rollup('revoked_tags')});
+$doubtful->stop;
+
+# ---------------------------------------------------------------------
 # Who may
 # ---------------------------------------------------------------------
 
@@ -432,7 +460,12 @@ my @processes = ($postmaster, split /\s+/, slurp_file("/proc/$postmaster/task/$p
 cmp_ok(scalar @processes, '>', keys %faults, 'processes to look into');
 foreach my $file (qw(cmdline environ))
 {
-	is(scalar(grep { (eval { slurp_file("/proc/$_/$file") } // '') =~ $secret } @processes), 0, "no process has one in its $file");
+	my $read = 0;
+
+	is(scalar(grep { my $text = eval { slurp_file("/proc/$_/$file") }; $read += defined $text; ($text // '') =~ $secret } @processes),
+		0, "no process has one in its $file");
+	# Of the workers, which come and go, some may have ended.
+	cmp_ok($read, '>', @processes / 2, "... and $read of them could be looked into");
 }
 
 $patient->finish;

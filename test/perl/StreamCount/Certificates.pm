@@ -118,24 +118,38 @@ sub openssl
 # Make NAME.key, NAME.pem, and NAME.both with one after the other.
 #	hosts => 'IP:127.0.0.1,DNS:localhost'	what a client will look for
 #	expired => 1							it was good once
+#	early => 1								it will be good
+#	alone => 1								no authority has signed it
 #	password => '...'						of NAME.key
 sub issue
 {
 	my ($self, $name, %args) = @_;
 	my @until = $args{expired} ? ('-startdate', '20200101000000Z', '-enddate', '20210101000000Z') :
+	  $args{early} ? ('-startdate', '20900101000000Z', '-enddate', '20910101000000Z') :
 	  ('-days', 3650);
+	my @signed = $args{alone} ? ('-selfsign', '-keyfile', $self->file("$name.key")) : ();
 
 	$self->write_file("$name.extensions",
 		"basicConstraints = CA:false\n" . ($args{hosts} ? "subjectAltName = $args{hosts}\n" : ''));
 	$self->openssl('req', '-config', $self->file('config'), new_key(), '-nodes', '-subj', "/CN=$name",
 		'-keyout', $self->file("$name.key"), '-out', $self->file("$name.csr"));
-	$self->openssl('ca', '-config', $self->file('config'), '-batch', '-notext', @until,
+	$self->openssl('ca', '-config', $self->file('config'), '-batch', '-notext', @until, @signed,
 		'-extfile', $self->file("$name.extensions"),
 		'-in', $self->file("$name.csr"), '-out', $self->file("$name.pem"));
 	$self->write_file("$name.both", $self->read_file("$name.key") . $self->read_file("$name.pem"));
 	$self->openssl('pkey', '-aes256', '-passout', "pass:$args{password}",
 		'-in', $self->file("$name.both"), '-out', $self->file("$name.key"))
 	  if defined $args{password};
+	return;
+}
+
+# Withdraw NAME.pem; crl.pem is the list of what was.
+sub revoke
+{
+	my ($self, $name) = @_;
+
+	$self->openssl('ca', '-config', $self->file('config'), '-revoke', $self->file("$name.pem"));
+	$self->openssl('ca', '-config', $self->file('config'), '-gencrl', '-crldays', 3650, '-out', $self->file('crl.pem'));
 	return;
 }
 
