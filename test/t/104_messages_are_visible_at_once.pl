@@ -18,7 +18,7 @@ use Time::HiRes qw(sleep time);
 plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
 
 my $probes = 100;
-my $flush_ms = 100;       # the default
+my $flush_ms = 50;        # the default
 my $margin_ms = 250;      # for half of them, on a busy machine
 my $patience_ms = 2000;   # for the last one of them
 

@@ -141,6 +141,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0
 # Somebody locks a rollup
 # ---------------------------------------------------------------------
 
+$node->set_up('streamcount.fetch_mem' => '2MB', 'streamcount.batch_mem' => '1MB', 'streamcount.tally_mem' => '4MB');
 $node->create_hashtags_rollup(name => 'others', granularities => 'hour,ALL');
 $node->wait_for_sql('SELECT ' . position('others') . ' >= ' . position('hashtags'), 't');
 my $locker = $node->background_psql('postgres');
@@ -152,7 +153,10 @@ $node->wait_for_sql(
 pass('P9: a rollup whose table is locked is blocked');
 my $stands = $node->safe_psql('postgres', 'SELECT ' . position('hashtags'));
 my $from = $node->safe_psql('postgres', 'SELECT ' . position('others'));
-$node->wait_for_sql('SELECT ' . position('others') . " > $from + 4 * $rate", 't', timeout => 30);
+# More than either worker may have in memory
+my $bulk = '{"created_at": "2014-09-21T10:00:00Z", "text": "#bulk", "more": "' . 'y' x 20_000 . '"}';
+$kafka->produce_values('tweets', [ ($bulk) x 200 ]) for 1 .. 15;
+$node->wait_for_sql('SELECT ' . position('others') . " > $from + 4 * $rate + 3000", 't', timeout => 60);
 pass('P9: another rollup of the stream goes on');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.progress'
 			. " WHERE rollup = 'others'::regclass AND state NOT IN ('running', 'catching_up', 'idle')"),
@@ -162,9 +166,10 @@ pass('P9: the one that is blocked is the one that is shown');
 sleep 0.05 while time < $begin + $locked_s;
 foreach my $pid (split /\n/, $node->safe_psql('postgres', 'SELECT pid FROM streamcount.stat_workers WHERE pid IS NOT NULL'))
 {
-	my ($kb) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+)/m;
+	my ($kb) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+)/m;
 
-	cmp_ok($kb / 1024, '<', 256, sprintf 'P9: a worker has grown to no more than %d MB meanwhile', $kb / 1024);
+	# What these settings allow, and 30 MB
+	cmp_ok($kb / 1024, '<', 2 + 1 + 4 + 30, sprintf 'P9: behind 60 MB a worker has %d MB of its own', $kb / 1024);
 }
 is($node->safe_psql('postgres', 'SELECT ' . position('hashtags')), $stands, 'P9: it has stood still');
 $node->safe_psql('postgres', 'CREATE DATABASE unrelated');

@@ -203,10 +203,15 @@ sub signal_workers
 	return;
 }
 
+my $log = $node->log_size;
 signal_workers('pg_terminate_backend');
 goes_on_exactly('P2: workers terminated, again and again');
+cmp_ok($node->log_count(qr/terminating background worker "streamcount worker" due to administrator command/, $log),
+	'>', 0, 'P2: they ended by it');
+$log = $node->log_size;
 signal_workers('pg_cancel_backend');
 goes_on_exactly('P3: workers cancelled, again and again');
+cmp_ok($node->log_count(qr/canceling statement due to user request/, $log), '>', 0, 'P3: what they were about was given up');
 
 # A worker that waits for a standby has committed, and does not know it.
 my $pids = join ',', $node->pids_of('worker');

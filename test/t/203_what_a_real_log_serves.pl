@@ -154,7 +154,7 @@ cmp_ok($most, '<', $most_mb, sprintf 'K31: a backlog of %.0f MB took %.0f MB of 
 exact('backlog', 'K31: and is counted exactly');
 
 $kafka->create_topic('large', 1, 'max.message.bytes' => 20_000_000);
-$kafka->produce_messages('large', [ tweet($_, more => 'z' x 8_000_000) ]) for 1 .. 8;
+$kafka->produce_messages('large', [ tweet($_, more => 'z' x 8_000_000) ]) for 1 .. 24;
 count_topic('large');
 $most = memory_until_read('large');
 # Responses have at least one message, whatever was asked for: three of them are alive.
