@@ -86,6 +86,9 @@ $node->create_hashtags_rollup(name => 'of_lost', stream => 'lost');
 my $lost_pid = $node->wait_for_sql(q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'lost'::regclass}, qr/\d/);
 until ($fake->count('silence') || time > $lost_since + 30) { sleep 0.05 }
 is($fake->count('silence'), 1, 'K32: a fetch is not answered, once');
+$node->wait_for_sql(q{SELECT state, reason FROM streamcount.progress WHERE rollup = 'of_lost'::regclass},
+	qr/^stalled\|nothing comes from offset 0 on/, timeout => 60);
+pass('K32: ... which is a state with a reason, until another one is sent');
 
 # One partition of it is halted, and another one stalled.
 $fake->create_topic('mixed', 2);

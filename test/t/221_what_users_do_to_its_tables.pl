@@ -230,7 +230,8 @@ foreach my $code (qw(40001 40P01 55P03 53200 58030))
 	my $from = query('SELECT ' . position('executed'));
 	$node->wait_for_sql('SELECT ' . position('executed') . " > $from + 60", 't');
 	is(query('SELECT ' . position('hashtags')), $stood, "P8: $code: nothing moves, and another rollup goes on");
-	cmp_ok($node->log_count(qr/./, $log), '<=', 10, "P8: $code: few lines in the log")
+	# It is served apart, that worker fails, and ends.
+	cmp_ok($node->log_entries($log), '<=', 3, "P8: $code: few entries in the log")
 	  or diag substr slurp_file($node->logfile, $log), 0, 4000;
 	query('DELETE FROM mood');
 	goes_on("P8: $code has passed", 'hashtags');

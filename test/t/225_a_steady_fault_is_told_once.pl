@@ -27,7 +27,7 @@ foreach my $missing (StreamCount::Certificates::missing(), StreamCount::Fake->mi
 	plan skip_all => $missing if $missing;
 }
 
-my $observed_s = $ENV{STREAMCOUNT_OBSERVED} // 20;
+my $observed_s = $ENV{STREAMCOUNT_OBSERVED} // 60;
 my $in_an_hour = 10;
 my $seen_within_s = 60;
 
@@ -217,8 +217,19 @@ foreach my $name (sort keys %faults)
 # What is told of them
 # ---------------------------------------------------------------------
 
+my $told_by = time + $seen_within_s;
+foreach my $name (sort keys %faults)
+{
+	sleep 0.1 until $node->log_count(qr/\bof_$name(?=_tags|\b)/, $log) > 0 || time > $told_by;
+}
+my $settled = $node->log_size;
 my $until = time + $observed_s;
 sleep 0.2 while time < $until;
+# Ten lines in an hour are five entries with their hints; and the last fault to
+# be told may have an entry or two to come.
+cmp_ok($node->log_entries($settled), '<=', 2 + (keys %faults) * $observed_s / 720,
+	sprintf 'P39: %d faults that all have been seen are told no more in %d s', scalar keys %faults, $observed_s)
+  or diag slurp_file($node->logfile, $settled);
 my $names = join '|', sort keys %faults;
 my (%lines, %said, %of);
 foreach my $line (split /\n/, slurp_file($node->logfile, $log))

@@ -258,6 +258,14 @@ sub log_count
 	return scalar @found;
 }
 
+# How many things it was told since; an entry has a line or several.
+sub log_entries
+{
+	my ($self, $offset) = @_;
+
+	return $self->log_count(qr/^\d{4}-.* (?:LOG|WARNING|ERROR|FATAL|PANIC):  /, $offset);
+}
+
 sub log_size
 {
 	my ($self) = @_;
