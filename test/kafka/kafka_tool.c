@@ -65,9 +65,12 @@ count_partitions(rd_kafka_t *rk, const char *topic)
 {
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, topic, NULL);
 	const rd_kafka_metadata_t *metadata;
+	rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, rkt, &metadata, 30000);
 	int			count = -1;
 
-	if (rd_kafka_metadata(rk, 0, rkt, &metadata, 5000) == RD_KAFKA_RESP_ERR_NO_ERROR)
+	if (err)
+		fprintf(stderr, "kafka_tool: %s: %s\n", topic, rd_kafka_err2str(err));
+	else
 	{
 		if (metadata->topic_cnt == 1 && !metadata->topics[0].err)
 			count = metadata->topics[0].partition_cnt;
