@@ -145,6 +145,11 @@ $log = $node->log_size;
 strike_at('bad', 'streamcount.crash_point' => 'after_tally kill always');
 is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by being killed', 'P20: killed for its memory at each start');
 $node->set_up('streamcount.crash_point' => '');
+$node->restart;
+counts_exactly('bad', 'P20: the server was restarted, which starts it again');
+strike_at('bad', 'streamcount.crash_point' => 'after_tally kill always');
+is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by being killed', 'P20: killed for its memory once more');
+$node->set_up('streamcount.crash_point' => '');
 sql(q{ALTER FOREIGN TABLE bad OPTIONS (ADD reject_limit '7')});
 counts_exactly('bad', 'P20: its definition was changed, which starts it again');
 

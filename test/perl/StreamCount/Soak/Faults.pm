@@ -182,7 +182,7 @@ sub inflict
 {
 	my ($soak, $fault) = @_;
 
-	stop_in_commit($soak) if $fault->{in_commit};
+	stop_in_commit($soak, $fault) if $fault->{in_commit};
 	$fault{ $fault->{kind} }->($soak, $fault);
 	end_of_commit($soak) if $fault->{in_commit};
 	return;
@@ -229,12 +229,12 @@ sub signal_worker
 # waits for a standby that does not exist has committed, and does not know it.
 sub stop_in_commit
 {
-	my ($soak) = @_;
+	my ($soak, $fault) = @_;
 
 	$soak->{node}->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 	$soak->{node}->reload;
-	$soak->{node}->wait_for_sql(q{SELECT count(*) > 0 FROM pg_stat_activity
-		WHERE backend_type = 'streamcount worker' AND wait_event = 'SyncRep'}, 't');
+	$soak->{node}->wait_for_sql(qq{SELECT count(*) > 0 FROM streamcount.stat_workers JOIN pg_stat_activity USING (pid)
+		WHERE stream = 'stream_$fault->{way}'::regclass AND wait_event = 'SyncRep'}, 't');
 	return;
 }
 
