@@ -14,16 +14,12 @@ use IO::Socket::INET;
 use PostgreSQL::Test::Utils;
 use StreamCount::Broker;
 use StreamCount::Certificates;
-use StreamCount::Fake;
 use StreamCount::Node;
 use StreamCount::SecuredKafka;
 use Test::More;
 use Time::HiRes qw(time);
 
-foreach my $missing (StreamCount::SecuredKafka::missing(), StreamCount::Fake->missing)
-{
-	plan skip_all => $missing if $missing;
-}
+plan skip_all => StreamCount::SecuredKafka::missing() if StreamCount::SecuredKafka::missing();
 
 # A login that fails is named so soon after it.
 my $named_within_s = 20;
@@ -39,7 +35,6 @@ my %password = map { $_ => "canary-$_" } qw(alice bob dora new wrong key otherke
 my $kafka = StreamCount::SecuredKafka->new(
 	users => { map { $_ => $password{$_} } qw(alice bob dora) })->start;
 my $ca = $kafka->ca;
-my $half = StreamCount::Fake->new->start;
 my $other = StreamCount::Certificates->new("$kafka->{dir}/other", 'Another authority');
 
 $ca->issue('carol', password => $password{key});
@@ -125,24 +120,6 @@ sub use_ca
 	return;
 }
 
-# To both partitions of the two brokers
-sub append_to_half
-{
-	my @records = map { { value => qq({"created_at": "2014-09-21T10:00:00Z", "text": "#tag$_"}) } } @_;
-
-	$half->append('tweets', $_, \@records) foreach 0, 1;
-	return;
-}
-
-sub half_has_read
-{
-	my ($expected) = @_;
-
-	$node->wait_for_sql(q{SELECT string_agg(next_offset || ' ' || state, ', ' ORDER BY partition)
-		FROM streamcount.progress WHERE rollup = 'half_tags'::regclass}, $expected);
-	return;
-}
-
 # Files that a server's options name, made those of somebody else
 sub copy_certificate
 {
@@ -195,57 +172,6 @@ my %carol = (
 	'ssl.certificate.pem' => $ca->read_file('carol.pem'),
 	'ssl.key.pem' => $ca->read_file('carol.key'),
 	'ssl.key.password' => $password{key});
-
-# ---------------------------------------------------------------------
-# One broker of two
-# ---------------------------------------------------------------------
-
-# Two brokers, of which the second one's certificate is of an authority that is
-# not in the client's file.  Now it is; the client reads its file once in its
-# life, and goes on, for the sake of the first one, for two minutes.
-my $trusted = $ca->file('trusted.pem');
-$other->issue('stranger', hosts => 'IP:127.0.0.1');
-$half->add_second;
-$half->certify(1, $ca->file('broker.both'));
-$half->certify(2, $other->file('stranger.both'));
-$half->create_topic('tweets', 2);
-$ca->write_file('trusted.pem', $ca->read_file('ca.pem'));
-create_stream('half', $half->bootstrap, { 'security.protocol' => 'ssl', 'ssl.ca.location' => $trusted }, {});
-append_to_half(1 .. 5);
-half_has_read('5 idle, 5 idle');
-$half->lead('tweets', 1, 2);
-append_to_half(6 .. 10);
-like($node->wait_for_sql(problems_of('half'), qr/authority/), qr/^connecting: .*not trusted/,
-	'K26: one broker of two is not to be trusted: it is named');
-$ca->write_file('trusted.pem', $ca->read_file('ca.pem') . $other->read_file('ca.pem'));
-
-# ---------------------------------------------------------------------
-# Certificates that only a good list, clock and authority tell from good ones
-# ---------------------------------------------------------------------
-
-my $doubtful = StreamCount::Fake->new->start;
-$doubtful->create_topic('tweets', 1);
-$doubtful->append('tweets', 0, [ { value => '{"created_at": "2014-09-21T10:00:00Z", "text": "#tag"}' } ]);
-$ca->issue('alone', hosts => 'IP:127.0.0.1', alone => 1);
-$ca->issue('early', hosts => 'IP:127.0.0.1', early => 1);
-$ca->issue('revoked', hosts => 'IP:127.0.0.1');
-$ca->revoke('revoked');
-foreach my $case ([ 'alone', 'is signed by itself alone' ], [ 'early', 'is not valid yet' ], [ 'revoked', 'has been revoked' ])
-{
-	my ($name, $cause) = @$case;
-
-	$doubtful->certify(1, $ca->file("$name.both"));
-	create_stream($name, $doubtful->bootstrap, { %tls, 'ssl.crl.location' => $ca->file('crl.pem') }, {});
-	like($node->wait_for_sql(problems_of($name), qr/certificate/), qr/^connecting: .*the broker's certificate $cause/,
-		"K26: a certificate that $cause: it is told");
-	is(query("SELECT coalesce(sum(mentions), 0) FROM ${name}_tags"), '0', '... and nothing is read');
-	query("SELECT streamcount.drop_rollup('${name}_tags')") if $name ne 'revoked';
-}
-$doubtful->certify(1, $ca->file('broker.both'));
-$node->wait_for_sql(q{SELECT sum(mentions) FROM revoked_tags WHERE "interval" = 'ALL'}, '1');
-pass('K26: ... and one that is not on the list of revoked ones is taken');
-query(q{SELECT streamcount.drop_rollup('revoked_tags')});
-$doubtful->stop;
 
 # ---------------------------------------------------------------------
 # Who may
@@ -389,7 +315,7 @@ foreach my $name (sort keys %faults)
 is($node->log_count(qr/WARNING|FATAL|exit code/, $log_size), 0, 'and nothing else')
   or diag substr slurp_file($node->logfile, $log_size), 0, 3000;
 is(query(q{SELECT count(*) FROM streamcount.progress WHERE next_offset > start_offset
-	AND rollup NOT IN ('by_password_tags'::regclass, 'by_certificate_tags'::regclass, 'half_tags'::regclass)}),
+	AND rollup NOT IN ('by_password_tags'::regclass, 'by_certificate_tags'::regclass)}),
 	'0', 'nobody who may not has counted anything');
 my $sent = slurp_file($heard);
 like($sent, qr/^\x16\x03/, 'K26: to somebody who only listens, TLS is spoken');
@@ -542,13 +468,7 @@ $node->wait_for_rollup($kafka, 'tweets', name => 'by_certificate_tags');
 within($allowed_within_s, $allowed_at, 'K27: with the access that is given back it counts');
 counts_exactly('by_certificate', 'K27: the access that is given back');
 
-# By now the file of certificates has been read again.
-half_has_read('10 idle, 10 idle');
-pass('K26: what the other broker leads is read as soon as the file is read again');
-is($node->log_count(qr/stream public\.half is/), 2, 'K26: and the log has but the beginning and the end');
-
 $node->stop('fast');
 is($node->log_count($secret), 0, 'no secret is in the log');
-$half->stop;
 $kafka->stop;
 done_testing();

@@ -217,11 +217,7 @@ foreach my $name (sort keys %faults)
 # What is told of them
 # ---------------------------------------------------------------------
 
-my $told_by = time + $seen_within_s;
-foreach my $name (sort keys %faults)
-{
-	sleep 0.1 until $node->log_count(qr/\bof_$name(?=_tags|\b)/, $log) > 0 || time > $told_by;
-}
+$node->wait_for_log(qr/\bof_$_(?=_tags|\b)/, $log) foreach sort keys %faults;
 my $settled = $node->log_size;
 my $until = time + $observed_s;
 sleep 0.2 while time < $until;
