@@ -23,21 +23,19 @@ my @patches = sort glob "$tree/test/mutants/*.patch";
 cmp_ok(scalar @patches, '>=', 10, scalar(@patches) . ' mutants');
 foreach my $file (@patches)
 {
+	my $name = basename($file);
 	my $patch = slurp_file($file);
+	my ($tests) = $patch =~ /^Seen by: (.+)$/m;
 	my @sources = $patch =~ m{^\+\+\+ b/(\S+)\.c$}mg;
 	my ($out, $error) = run_command([ qw(patch -p1 -s -F0 -i), $file ]);
 
-	is($out . $error, '', basename($file) . ': it applies');
+	is($out . $error, '', "$name: it applies");
 	($out, $error) = run_command([ 'make', '-s', "PG_CONFIG=$ENV{BUILD_PG_CONFIG}", map { "$_.o" } @sources ]);
 	unlike($error, qr/\berror\b|\*\*\*/, '... and can be compiled') or diag $out;
 	system('patch', qw(-p1 -s -R -i), $file) == 0 or die "$file cannot be taken back";
 	unlink map { "$_.o" } @sources;
-}
-foreach my $file (@patches)
-{
-	my ($tests) = slurp_file($file) =~ /^Seen by: (.+)$/m;
-
-	is(join(' ', grep { !-e "$tree/$_" && !-e "$tree/test/sql/$_.sql" } split ' ', $tests // 'nothing'), '', basename($file) . ': the tests that have to see it are there');
+	is(join(' ', grep { !-e "$tree/$_" && !-e "$tree/test/sql/$_.sql" } split ' ', $tests // 'nothing'), '',
+		"$name: the tests that have to see it are there");
 }
 
 done_testing();
