@@ -200,7 +200,8 @@ endif
 
 PG_CONFIG ?= pg_config
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
-ifdef PGXS
+# Debian has PGXS in the client's package, and the headers in another one.
+ifneq ($(and $(PGXS),$(wildcard $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)/postgres.h)),)
 include $(PGXS)
 $(OBJS): $(wildcard src/*.h) streamcount.control
 $(MODULE_big).so: src/exports.map
