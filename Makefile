@@ -126,7 +126,8 @@ OBJS = \
 	src/window.o \
 	src/withdraw.o \
 	src/worker.o \
-	src/worker_ask.o
+	src/worker_ask.o \
+	src/worker_watch.o
 
 # What finds the tokens of JSON: simdjson where it is, or the same in plain C
 # (WITH_SIMDJSON=no).  Between the two, "make clean-objects".

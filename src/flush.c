@@ -13,7 +13,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/timeout.h"
@@ -29,6 +28,8 @@
 #define LOCK_AGAIN_MS 50
 /* What was written by then is dead: that is not to be done all the time. */
 #define WRITE_AGAIN_MS 2000
+
+#define HALT_HINT "Remove the cause, then run streamcount.resume()."
 
 /* What a query joins, or calls, can change between merge, search and merge. */
 #define CAREFUL_TRIES 3
@@ -70,41 +71,6 @@ remedy_for(const ErrorData *edata, bool merging)
 	return REMEDY_HALT;
 }
 
-/* Leave the transaction that has failed: what it failed by, in the context. */
-static ErrorData *
-leave_transaction(MemoryContext cx)
-{
-	ErrorData  *edata;
-
-	MemoryContextSwitchTo(cx);
-	edata = CopyErrorData();
-	FlushErrorState();
-	/* Left armed, it would cancel whatever is done when it goes off. */
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	AbortOutOfAnyTransaction();
-	return edata;
-}
-
-/* One try.  NULL: written.  Else what it failed by, in the unit's context. */
-static ErrorData *
-try_flush(ScFlush *flush, MemoryContext cx, bool *current)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	ErrorData  *volatile edata = NULL;
-
-	PG_TRY();
-	{
-		*current = sc_ledger_flush(flush);
-	}
-	PG_CATCH();
-	{
-		edata = leave_transaction(cx);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	return edata;
-}
-
 static int
 others_than(const ScTask *task, List *tasks)
 {
@@ -117,43 +83,55 @@ others_than(const ScTask *task, List *tasks)
 	return n;
 }
 
-/* False: it was resumed meanwhile, or is about to be. */
-static bool
-write_halt(const ScRollup *rollup, const char *reason, const char *hint, MemoryContext cx)
+typedef struct Halt
 {
-	MemoryContext caller = CurrentMemoryContext;
-	volatile bool written = false;
-	ErrorData  *volatile edata = NULL;
+	const ScRollup *rollup;
+	const char *reason;
+	const char *hint;
+	bool		written;
+} Halt;
 
-	PG_TRY();
-	{
-		written = sc_ledger_halt_as_read(rollup->relid, rollup->version, reason, hint);
-	}
-	PG_CATCH();
-	{
-		edata = leave_transaction(cx);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	if (edata && !sc_lock_wait_is_over(edata->sqlerrcode))
-		ReThrowError(edata);
-	return written;
+static void
+write_halt(void *arg)
+{
+	Halt	   *halt = arg;
+
+	halt->written = sc_ledger_halt_as_read(halt->rollup->relid, halt->rollup->version,
+										   halt->reason, halt->hint);
 }
 
-/* One that is set aside is read and tried anew, halted or not. */
+/*
+ * One that is set aside is read and tried anew, halted or not: it is not where
+ * it was resumed meanwhile, or is about to be.
+ */
 static void
 halt_task(ScTask *task, const ErrorData *edata, MemoryContext cx)
 {
 	char	   *reason = psprintf("%s: %s", unpack_sql_state(edata->sqlerrcode), edata->message);
+	Halt		halt = {.rollup = task->rollup, .reason = reason,
+	.hint = edata->hint ? edata->hint : HALT_HINT};
+	ErrorData  *failed;
 
 	task->set_aside = true;
-	if (!write_halt(task->rollup, reason, edata->hint ? edata->hint :
-					"Remove the cause, then run streamcount.resume().", cx))
+	failed = sc_ledger_try(write_halt, &halt, cx);
+	if (failed && !sc_lock_wait_is_over(failed->sqlerrcode))
+		ReThrowError(failed);
+	if (!halt.written)
 		return;
 	ereport(WARNING,
 			(errmsg("rollup %s is halted: %s", task->rollup->name, reason),
 			 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
-			 errhint("Remove the cause, then run streamcount.resume().")));
+			 errhint("%s", halt.hint)));
+}
+
+static bool
+set_apart(Oid stream, Oid rollup, const char *name, const ErrorData *edata)
+{
+	if (!sc_stats_set_apart(stream, rollup, edata->message))
+		return false;
+	ereport(LOG,
+			(errmsg("rollup %s is served apart: %s", name, edata->message)));
+	return true;
 }
 
 /* Let the others go on without it; false when there is nobody, or no room. */
@@ -161,21 +139,25 @@ static bool
 send_apart(ScServed *served, ScTask *task, const ErrorData *edata)
 {
 	if (others_than(task, served->tasks) == 0 ||
-		!sc_stats_set_apart(served->unit.stream, task->rollup->relid, edata->message))
+		!set_apart(served->unit.stream, task->rollup->relid, task->rollup->name, edata))
 		return false;
 	task->set_aside = true;
-	ereport(LOG,
-			(errmsg("rollup %s is served apart: %s", task->rollup->name, edata->message)));
 	return true;
 }
 
 bool
-sc_flush_send_apart(const ScUnit *unit, const ErrorData *edata)
+sc_flush_send_apart(const ScUnit *unit, const ScServed *served, const ErrorData *edata)
 {
 	Oid			rollup = sc_ledger_failed_for();
+	const char *name = "(any)";
+	ListCell   *lc;
 
-	return sc_lock_wait_is_over(edata->sqlerrcode) && OidIsValid(rollup) && !OidIsValid(unit->rollup) &&
-		sc_stats_set_apart(unit->stream, rollup, edata->message);
+	if (!sc_lock_wait_is_over(edata->sqlerrcode) || !OidIsValid(rollup) || OidIsValid(unit->rollup))
+		return false;
+	foreach(lc, served ? served->rollups : NIL)
+		if (((ScRollup *) lfirst(lc))->relid == rollup)
+			name = ((ScRollup *) lfirst(lc))->name;
+	return set_apart(unit->stream, rollup, name, edata);
 }
 
 /*
@@ -198,34 +180,31 @@ wait_for_lock(const ScServed *served, const ScTask *task, bool written, bool *wa
 	sc_lock_wait_pause(written ? WRITE_AGAIN_MS : LOCK_AGAIN_MS);
 }
 
+typedef struct Search
+{
+	ScServed   *served;
+	ScTask	   *task;
+	int			timeout_ms;		/* 0: none */
+} Search;
+
 /*
  * Find the messages that the query fails on, so that the next try leaves them
  * out.  There may be none: what a query joins, or calls, can have changed
  * meanwhile.  Where the search itself fails, it has met something else than a
- * message's fault, or taken longer than a merge may: returns what.
+ * message's fault, or taken longer than a merge may.
  */
-static ErrorData *
-search(ScServed *served, ScTask *task, int timeout_ms)
+static void
+search(void *arg)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ErrorData  *volatile edata = NULL;
+	const Search *it = arg;
+	ScWay	   *way = it->served->way;
 
-	PG_TRY();
-	{
-		sc_ledger_start(task->rollup->relid);
-		if (timeout_ms > 0)
-			enable_timeout_after(STATEMENT_TIMEOUT, timeout_ms);
-		served->way->methods->blame(served->way, task);
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		sc_ledger_commit();
-	}
-	PG_CATCH();
-	{
-		edata = leave_transaction(served->cx);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	return edata;
+	sc_ledger_start(it->task->rollup->relid);
+	if (it->timeout_ms > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, it->timeout_ms);
+	way->methods->blame(way, it->task);
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	sc_ledger_commit();
 }
 
 static void
@@ -236,9 +215,10 @@ remedy(ScServed *served, const ScFlush *flush, ErrorData *edata, bool *waits)
 
 	if (what == REMEDY_CAREFUL)
 	{
+		Search		it = {.served = served, .task = task, .timeout_ms = flush->merge_timeout};
 		ErrorData  *met = NULL;
 
-		if (task->careful_tries++ < CAREFUL_TRIES && (met = search(served, task, flush->merge_timeout)) == NULL)
+		if (task->careful_tries++ < CAREFUL_TRIES && (met = sc_ledger_try(search, &it, served->cx)) == NULL)
 			return;
 		edata = met ? met : edata;
 		what = remedy_for(edata, false);
@@ -333,6 +313,20 @@ count_careful(ScServed *served, bool current)
 	}
 }
 
+typedef struct Try
+{
+	ScFlush    *flush;
+	bool		current;		/* by a definition that is still in force */
+} Try;
+
+static void
+flush_once(void *arg)
+{
+	Try		   *one = arg;
+
+	one->current = sc_ledger_flush(one->flush);
+}
+
 bool
 sc_flush(ScServed *served, const volatile bool *stale)
 {
@@ -342,8 +336,8 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	int			tries = 0;
 	int			max_tries = MAX_TRIES + (CAREFUL_TRIES + 1) * list_length(served->tasks);
 	bool		waits = false;
+	Try			one = {.flush = &flush};
 	ErrorData  *edata;
-	bool		current;
 
 	for (int i = 0; i < served->npositions; i++)
 	{
@@ -354,7 +348,7 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		ends[flush.nends++].seen = position->seen;
 	}
 	flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
-	while ((edata = try_flush(&flush, served->cx, &current)) != NULL)
+	while ((edata = sc_ledger_try(flush_once, &one, served->cx)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		/* A lock may take any number of them. */
@@ -364,8 +358,8 @@ sc_flush(ScServed *served, const volatile bool *stale)
 		flush.merge_timeout = others_than(NULL, served->tasks) > 1 ? MERGE_WAIT_MS : 0;
 		FreeErrorData(edata);
 	}
-	count_careful(served, current);
-	if (current)
+	count_careful(served, one.current);
+	if (one.current)
 	{
 		sc_stats_worker_flushed(served->way->methods->messages(served->way),
 								served->bytes, accept_commit(served));
@@ -374,5 +368,5 @@ sc_flush(ScServed *served, const volatile bool *stale)
 	}
 	forget_judgements(served);
 	pfree(ends);
-	return current;
+	return one.current;
 }

@@ -22,8 +22,9 @@ extern bool sc_flush(ScServed *served, const volatile bool *stale);
 
 /*
  * What is written outside of a flush, as a halt is, has failed: where it was
- * for a lock that somebody holds, its rollup is to wait alone.
+ * for a lock that somebody holds, its rollup is to wait alone.  What is served
+ * may not be read yet (NULL).
  */
-extern bool sc_flush_send_apart(const ScUnit *unit, const ErrorData *edata);
+extern bool sc_flush_send_apart(const ScUnit *unit, const ScServed *served, const ErrorData *edata);
 
 #endif							/* SC_FLUSH_H */

@@ -93,6 +93,30 @@ sc_ledger_failed_for(void)
 	return written_for;
 }
 
+ErrorData *
+sc_ledger_try(void (*body) (void *arg), void *arg, MemoryContext cx)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ErrorData  *volatile edata = NULL;
+
+	PG_TRY();
+	{
+		body(arg);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cx);
+		edata = CopyErrorData();
+		FlushErrorState();
+		/* Left armed, it would cancel whatever is done when it goes off. */
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return edata;
+}
+
 /* Those that have something to write, in the order in which all workers lock. */
 static List *
 find_moving(ScFlush *flush)

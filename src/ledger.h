@@ -64,6 +64,12 @@ extern void sc_ledger_note_missing(const ScRollup *rollup, const char *topic, co
 extern void sc_ledger_start(Oid rollup);
 extern void sc_ledger_commit(void);
 
+/*
+ * Do what may fail in such transactions.  NULL: done.  Else what it failed by,
+ * in the context; the transaction, and its statement timeout, are gone.
+ */
+extern ErrorData *sc_ledger_try(void (*body) (void *arg), void *arg, MemoryContext cx);
+
 /* The rollup for which such a transaction has failed; or InvalidOid. */
 extern Oid	sc_ledger_failed_for(void);
 

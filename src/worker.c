@@ -14,15 +14,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "arrivals.h"
@@ -38,14 +35,6 @@
 #include "worker.h"
 #include "worker_private.h"
 
-/* The catalog is read again at least this often, told or not. */
-#define RECHECK_MS 60000
-/* Where somebody else has locked the stream, it is looked at again this soon. */
-#define LOCKED_RECHECK_MS 100
-/* The word of a commit may come before its invalidations do. */
-#define AGAIN_RECHECK_MS 1000
-/* A restore under way tells nobody when it has ended. */
-#define RESTORE_RECHECK_MS 1000
 /* Files with keys and certificates may be mended, and nobody tells. */
 #define CLIENT_PAUSE_MS 5000
 /*
@@ -55,41 +44,6 @@
 #define FLUSH_SHARE 20
 #define FLUSH_BEHIND_MS 10000
 #define FIRST_FLUSH_TAKES 100
-
-/* Set by invalidation callbacks: the unit may be defined otherwise now. */
-static volatile bool stale = false;
-/* The stream's oid and those of its rollups' objects; NIL: not known yet, any. */
-static List *watched = NIL;
-
-static void
-relation_changed(Datum arg, Oid relid)
-{
-	if (watched == NIL || !OidIsValid(relid) || list_member_oid(watched, relid))
-		stale = true;
-}
-
-/* All of a rollup's objects: their owner is who runs its query. */
-static void
-watch(const ScServed *served)
-{
-	ListCell   *lc;
-
-	watched = list_make1_oid(served->unit.stream);
-	foreach(lc, served->rollups)
-	{
-		ScRollup   *rollup = lfirst(lc);
-
-		watched = lappend_oid(watched, rollup->relid);
-		watched = lappend_oid(watched, rollup->query);
-		watched = lappend_oid(watched, rollup->data);
-	}
-}
-
-static void
-server_changed(Datum arg, int cacheid, uint32 hashvalue)
-{
-	stale = true;
-}
 
 /* ---------------------------------------------------------------------
  * Ends
@@ -135,36 +89,6 @@ sc_worker_sleep(ScWorker *w, long timeout_ms)
 	sc_worker_serve_interrupts(w);
 }
 
-static long
-recheck_interval(const ScWorker *w)
-{
-	if (w->locked)
-		return LOCKED_RECHECK_MS;
-	if (w->again)
-		return AGAIN_RECHECK_MS;
-	return w->served->restoring ? RESTORE_RECHECK_MS : RECHECK_MS;
-}
-
-/* Told of a commit, or a minute has passed: is the unit still what it was? */
-void
-sc_worker_recheck(ScWorker *w, TimestampTz now)
-{
-	bool		told = sc_stats_worker_told() || stale;
-
-	if (!told && !TimestampDifferenceExceeds(w->rechecked_at, now, recheck_interval(w)))
-		return;
-	stale = false;
-	w->again = told;
-	w->rechecked_at = now;
-	if (sc_unit_changed(w->served, &w->locked))
-		sc_unit_start_anew(DEBUG1, "its definition was changed");
-	/* What we were told of could not be read, and must be before anything is written. */
-	if (w->locked && told)
-		stale = true;
-	if (w->served->restoring && !stale)
-		sc_stats_worker_state(SC_STATE_RESTORING, "a restore is under way: a sentinel, a sequence's value or the unique index is missing");
-}
-
 /* ---------------------------------------------------------------------
  * The loop
  * --------------------------------------------------------------------- */
@@ -176,7 +100,7 @@ flush(ScWorker *w)
 
 	/* The next one is due an interval after this one began, not after its end. */
 	w->flushed_at = sc_clock_now();
-	if (!sc_flush(w->served, &stale))
+	if (!sc_flush(w->served, sc_worker_stale()))
 		return;
 	w->flush_took = TimestampDifferenceMilliseconds(w->flushed_at, sc_clock_now());
 	sc_report_progress(w->served, w->end_answered);
@@ -233,7 +157,7 @@ flush_interval(const ScWorker *w)
 static long
 idle_time(const ScWorker *w, TimestampTz now)
 {
-	long		timeout = Min(sc_worker_look_due(w, now), recheck_interval(w));
+	long		timeout = Min(sc_worker_look_due(w, now), sc_worker_recheck_interval(w));
 	long		report_due = sc_report_due(now);
 
 	if (sc_stall_looks(w->served))
@@ -347,12 +271,11 @@ static void
 run(ScWorker *w)
 {
 	make_wait_set(w);
-	stale = false;
 	w->served = sc_unit_load(&w->unit, AllocSetContextCreate(w->cx, "streamcount unit",
 															 ALLOCSET_DEFAULT_SIZES));
 	if (w->served == NULL)
 		finish(w);
-	watch(w->served);
+	sc_worker_watch(w->served);
 	w->rechecked_at = w->flushed_at = sc_clock_now();
 	w->flush_took = FIRST_FLUSH_TAKES;
 	if (w->served->tasks != NIL)
@@ -381,9 +304,7 @@ streamcount_worker_main(Datum arg)
 	MemoryContextSwitchTo(w.cx);
 	w.brokers = pstrdup(sc_bootstrap_servers);
 	w.fetch_mem = sc_fetch_mem;
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, server_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(USERMAPPINGOID, server_changed, (Datum) 0);
+	sc_worker_watch_begin();
 	PG_TRY();
 	{
 		run(&w);
@@ -395,10 +316,10 @@ streamcount_worker_main(Datum arg)
 
 		MemoryContextSwitchTo(w.cx);
 		edata = CopyErrorData();
-		if (sc_flush_send_apart(&w.unit, edata))
+		if (sc_flush_send_apart(&w.unit, w.served, edata))
 		{
 			FlushErrorState();
-			sc_unit_start_anew(LOG, "a rollup is served apart: it waits for a lock");
+			sc_unit_start_anew(DEBUG1, "a rollup is served apart");
 		}
 		if (sc_stats_worker_failed(edata->sqlerrcode, edata->message))
 			PG_RE_THROW();

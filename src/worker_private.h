@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker_private.h
- *		What a worker's loop and its questions to the brokers share.
+ *		What a worker's loop, its questions to the brokers and its eye on the
+ *		catalog share.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +42,17 @@ typedef struct ScWorker
 /* The loop's; each may end the process. */
 extern void sc_worker_serve_interrupts(ScWorker *w);
 extern void sc_worker_sleep(ScWorker *w, long timeout_ms);
+
+/* Once for the process, then for what it has read: whose changes it is told of. */
+extern void sc_worker_watch_begin(void);
+extern void sc_worker_watch(const ScServed *served);
+
+/* Set as soon as one of them may have changed. */
+extern const volatile bool *sc_worker_stale(void);
+
+/* Told of a commit, or some time has passed: is the unit still what it was? */
 extern void sc_worker_recheck(ScWorker *w, TimestampTz now);
+extern long sc_worker_recheck_interval(const ScWorker *w);
 
 /* Ask until the topic is there; how many partitions it has. */
 extern int	sc_worker_await_topic(ScWorker *w);
