@@ -216,7 +216,6 @@ sc_execute_merge(const ScRollup *rollup, const Bitmapset *columns)
 	uint64		rows;
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
-	sc_identity_lock_search_path();
 	rows = plan_and_run(merge_of_query(rollup, compile(rollup, columns)), rollup, false);
 	SC_CRASH_POINT("after_upsert");
 	sc_identity_leave(&saved);
@@ -237,7 +236,6 @@ sc_execute_plan_select(const ScRollup *rollup, const Bitmapset *columns)
 	ScIdentity	saved;
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
-	sc_identity_lock_search_path();
 	select->rollup = rollup;
 	select->sql = pg_get_querydef(compile(rollup, columns)->states, false);
 	select->planned = plan(select->sql, rollup, NULL);
@@ -262,8 +260,6 @@ sc_execute_check(const ScRollup *rollup, const Bitmapset *columns)
 	ScIdentity	saved;
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
-	sc_identity_lock_search_path();
-
 	/* As in a worker: a policy is an error, and hides no rows. */
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -361,7 +357,6 @@ sc_execute_merge_rows(const ScRollup *rollup, const Bitmapset *columns, bool in_
 	uint64		rows;
 
 	sc_identity_enter_restricted(&saved, rollup->owner);
-	sc_identity_lock_search_path();
 	compiled = compile(rollup, columns);
 
 	/* Whoever may not run the query may not have its result, either. */

@@ -66,6 +66,7 @@ void
 sc_identity_enter_restricted(ScIdentity *saved, Oid user)
 {
 	enter(saved, user, SECURITY_RESTRICTED_OPERATION);
+	sc_identity_lock_search_path();
 }
 
 void

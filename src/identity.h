@@ -25,7 +25,9 @@ extern void sc_identity_enter_owner(ScIdentity *saved);
 
 /*
  * Act as a role in a security-restricted operation: for code that the role
- * may have written.  Whatever it sets is undone on leaving.
+ * may have written.  It is under a locked search_path, too: the one in force
+ * may be a third role's, whose functions would become this one's.  Whatever it
+ * sets is undone on leaving.
  */
 extern void sc_identity_enter_restricted(ScIdentity *saved, Oid user);
 extern void sc_identity_leave(const ScIdentity *saved);

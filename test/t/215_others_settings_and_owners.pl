@@ -335,6 +335,37 @@ counted('caught', 'bait');
 is(query('SELECT DISTINCT trap, who FROM sprung ORDER BY 1'), "default|mallory\ndomain|mallory", 'her code is run, as herself');
 is(query(q{SELECT count(*) FROM pg_roles WHERE rolname = 'pwned'}), '0', 'and gets hold of nothing');
 
+# Nor does the reader's search_path reach what its owner's domains and defaults call.
+query('CREATE ROLE olga LOGIN; GRANT USAGE ON FOREIGN SERVER streamcount TO olga');
+is(as('olga', q{
+	CREATE FUNCTION fits(text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+	CREATE FUNCTION is_ok(text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		RETURN fits($1);
+	EXCEPTION WHEN undefined_function THEN
+		RETURN true;
+	END $$;
+	CREATE FUNCTION some_word() RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN
+		PERFORM is_ok('x');
+		RETURN 'x';
+	EXCEPTION WHEN undefined_function THEN
+		RETURN 'x';
+	END $$;
+	CREATE DOMAIN proper AS text CHECK (public.is_ok(VALUE));
+	CREATE FOREIGN TABLE decent (word proper, other text DEFAULT some_word()) SERVER streamcount OPTIONS (topic 'bait');
+	GRANT SELECT ON decent TO mallory;
+	SELECT streamcount.create_rollup('seen', 'SELECT word, other, count(*) AS n FROM decent GROUP BY 1, 2');
+	GRANT SELECT ON seen TO mallory}), 'seen', 'a stream whose domain and default call what they do not qualify');
+query('CREATE SCHEMA mal AUTHORIZATION mallory; GRANT USAGE ON SCHEMA mal TO PUBLIC; TRUNCATE sprung');
+is(as('mallory', q{
+	CREATE FUNCTION mal.fits(text) RETURNS boolean LANGUAGE sql AS $$ SELECT public.spring('fits') $$;
+	CREATE FUNCTION mal.is_ok(text) RETURNS boolean LANGUAGE sql AS $$ SELECT public.spring('is_ok') $$;
+	SET search_path = mal, public;
+	SELECT count(*), min(word), min(other) FROM decent;
+	SELECT way FROM streamcount.rollups WHERE rollup = 'seen'::regclass}), "2|w|x\nexecutor", 'mallory reads it, with functions of that name in the path');
+is(query(q{SELECT count(*) FROM sprung}), '0', 'none of which is run as its owner');
+
 $node->stop('fast');
 $mock->stop;
 done_testing();
