@@ -400,7 +400,9 @@ CREATE VIEW streamcount.visible_rollups WITH (security_barrier) AS
 COMMENT ON VIEW streamcount.visible_rollups IS
 	'the rollups that the current role may see, for the other views';
 
-CREATE VIEW streamcount.progress AS
+-- Columns that are not of visible_rollups would be given to a function in the
+-- reader's condition before it is known what the reader may see.
+CREATE VIEW streamcount.progress WITH (security_barrier) AS
 	SELECT r.rollup, r.topic, p.partition, p.start_offset, p.next_offset,
 		l.high_watermark,
 		-- GREATEST() takes no notice of NULL: what is not known is not 0.
@@ -465,7 +467,7 @@ CREATE FUNCTION streamcount.rollup_way(rollup regclass, OUT way text, OUT why te
 COMMENT ON FUNCTION streamcount.rollup_way(regclass) IS
 	'which way a rollup takes, and what asks for the executor''s; for the view streamcount.rollups';
 
-CREATE VIEW streamcount.rollups AS
+CREATE VIEW streamcount.rollups WITH (security_barrier) AS
 	SELECT r.rollup, r.stream, r.topic,
 		pg_catalog.pg_get_viewdef(r.query) AS definition,
 		r.query, r.data,
@@ -514,7 +516,7 @@ CREATE VIEW streamcount.rollups AS
 COMMENT ON VIEW streamcount.rollups IS
 	'the rollups, with the worst state of their partitions';
 
-CREATE VIEW streamcount.problems AS
+CREATE VIEW streamcount.problems WITH (security_barrier) AS
 	SELECT r.rollup, NULL::integer AS partition, r.state, r.since, r.reason,
 		COALESCE(r.hint,
 			CASE
@@ -595,7 +597,7 @@ CREATE VIEW streamcount.gaps AS
 COMMENT ON VIEW streamcount.gaps IS
 	'ranges of offsets that were skipped or discarded by a person, or lost by Kafka';
 
-CREATE VIEW streamcount.stat_workers AS
+CREATE VIEW streamcount.stat_workers WITH (security_barrier) AS
 	SELECT u.stream::pg_catalog.regclass AS stream, u.rollup::pg_catalog.regclass AS apart, u.pid, u.state, u.since,
 		u.reason, u.failures, u.messages, u.bytes, u.flushes, u.rows_written,
 		u.started_at, u.flushed_at
