@@ -175,11 +175,16 @@ static void
 write_rejects(Retry *r)
 {
 	ListCell   *again = list_head(r->task.left_out);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext cx = AllocSetContextCreate(caller, "streamcount rejects", ALLOCSET_DEFAULT_SIZES);
 
 	for (int i = 0; i < r->ntried; i++)
 	{
 		const Tried *tried = &r->tried[i];
 
+		/* Each statement leaves SPI's own context current, which lasts. */
+		MemoryContextReset(cx);
+		MemoryContextSwitchTo(cx);
 		if (r->task.shown[i])
 		{
 			r->bytes[tried->part] += sc_left_out_remove(tried->id);
@@ -190,6 +195,8 @@ write_rejects(Retry *r)
 		sc_left_out_reject_again(r->rollup, tried->id, ((ScLeftOut *) lfirst(again))->why);
 		again = lnext(r->task.left_out, again);
 	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(cx);
 }
 
 /* Those that the query fails on are found first, so a merge that fails is nobody's fault. */

@@ -107,13 +107,13 @@ ask_partitions(ScScan *scan)
 }
 
 static void
-ask_offsets(ScScan *scan, const int32 *partitions, int64 timestamp_ms, int64 *offsets)
+ask_offsets(ScScan *scan, int n, const int32 *partitions, int64 timestamp_ms, int64 *offsets)
 {
 	const char *error = NULL;
 	TimestampTz asked_at = scan->heard_at = sc_clock_now();
 
-	while (!sc_source_offsets(scan->source, scan->npartitions, partitions,
-							  timestamp_ms, offsets, QUESTION_MS, &error))
+	while (!sc_source_offsets(scan->source, n, partitions, timestamp_ms, offsets,
+							  QUESTION_MS, &error))
 	{
 		sc_scan_check_patience(scan, error);
 		sc_source_pause(asked_at);
@@ -121,51 +121,63 @@ ask_offsets(ScScan *scan, const int32 *partitions, int64 timestamp_ms, int64 *of
 	}
 }
 
-/* Where the stream says */
+/* Where the stream says, to the end of each partition */
 static void
-ask_starts(ScScan *scan, const int32 *partitions)
+ask_whole(ScScan *scan, int32 *partitions)
 {
 	const ScStart *start = &scan->stream->start;
+	int			n = scan->npartitions;
 
+	for (int i = 0; i < n; i++)
+		partitions[i] = i;
+	ask_offsets(scan, n, partitions, SC_OFFSET_LATEST, scan->ends);
 	switch (start->kind)
 	{
 		case SC_START_LATEST:
-			memcpy(scan->starts, scan->ends, sizeof(int64) * scan->npartitions);
+			memcpy(scan->starts, scan->ends, sizeof(int64) * n);
 			break;
 		case SC_START_TIMESTAMP:
-			ask_offsets(scan, partitions, start->timestamp_ms, scan->starts);
+			ask_offsets(scan, n, partitions, start->timestamp_ms, scan->starts);
 			break;
 		case SC_START_EARLIEST:
 		case SC_START_OFFSETS:
-			ask_offsets(scan, partitions, SC_OFFSET_EARLIEST, scan->starts);
+			ask_offsets(scan, n, partitions, SC_OFFSET_EARLIEST, scan->starts);
 			break;
 	}
 	for (int i = 0; i < start->noffsets; i++)
 	{
-		if (start->partitions[i] < scan->npartitions)
+		if (start->partitions[i] < n)
 			scan->starts[start->partitions[i]] = start->offsets[i];
 	}
 }
 
-/* No more than the spans, as far as Kafka has them. */
+/* No more than the spans, as far as Kafka has them; of other partitions nothing. */
 static void
-narrow(ScScan *scan)
+ask_spans(ScScan *scan, int32 *partitions)
 {
-	const ScSpan *span = scan->spans;
-	const ScSpan *last = span + scan->nspans;
+	int64	   *firsts = palloc(sizeof(int64) * Max(scan->nspans, 1));
+	int64	   *ends = palloc(sizeof(int64) * Max(scan->nspans, 1));
+	int			n = 0;
 
-	for (int i = 0; i < scan->npartitions; i++)
+	while (n < scan->nspans && scan->spans[n].partition < scan->npartitions)
 	{
-		while (span < last && span->partition < i)
-			span++;
-		if (span == last || span->partition > i)
-		{
-			scan->starts[i] = scan->ends[i];
-			continue;
-		}
-		scan->starts[i] = Max(scan->starts[i], span->first);
-		scan->ends[i] = Min(scan->ends[i], span->end);
+		partitions[n] = scan->spans[n].partition;
+		n++;
 	}
+	memset(scan->starts, 0, sizeof(int64) * scan->npartitions);
+	memset(scan->ends, 0, sizeof(int64) * scan->npartitions);
+	if (n > 0)
+	{
+		ask_offsets(scan, n, partitions, SC_OFFSET_LATEST, ends);
+		ask_offsets(scan, n, partitions, SC_OFFSET_EARLIEST, firsts);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		scan->starts[partitions[i]] = Max(firsts[i], scan->spans[i].first);
+		scan->ends[partitions[i]] = Min(ends[i], scan->spans[i].end);
+	}
+	pfree(firsts);
+	pfree(ends);
 }
 
 void
@@ -178,17 +190,10 @@ sc_scan_ask_range(ScScan *scan)
 	scan->ends = MemoryContextAlloc(scan->cx, sizeof(int64) * Max(scan->npartitions, 1));
 	scan->partitions = MemoryContextAlloc(scan->cx, sizeof(ScScanPartition) * Max(scan->npartitions, 1));
 	partitions = palloc(sizeof(int32) * Max(scan->npartitions, 1));
-	for (int i = 0; i < scan->npartitions; i++)
-		partitions[i] = i;
-
-	ask_offsets(scan, partitions, SC_OFFSET_LATEST, scan->ends);
 	if (scan->spans == NULL)
-		ask_starts(scan, partitions);
+		ask_whole(scan, partitions);
 	else
-	{
-		ask_offsets(scan, partitions, SC_OFFSET_EARLIEST, scan->starts);
-		narrow(scan);
-	}
+		ask_spans(scan, partitions);
 	pfree(partitions);
 }
 

@@ -270,6 +270,8 @@ sc_source_close(ScSource *source)
 	sc_source_release(source);
 	close_queue(source->fetched);
 	close_queue(source->events);
+	if (source->next_question != NULL)
+		sc_source_answered(source->next_question);
 	if (source->assigned != NULL)
 		rd_kafka_topic_partition_list_destroy(source->assigned);
 	stop_client(source);

@@ -182,9 +182,13 @@ sc_source_ask(ScSource *source, ScQuestion *q, int timeout_ms)
 
 	if (source->question != NULL)
 	{
-		/* Looked at once: it may be done a moment later. */
-		bool		done = await(source, timeout_ms);
+		bool		done;
 
+		/* An ERROR leaves it to whoever closes the source. */
+		source->next_question = q;
+		/* Looked at once: it may be done a moment later. */
+		done = await(source, timeout_ms);
+		source->next_question = NULL;
 		if (!done || is_as_good(source->question, q))
 		{
 			forget(q);

@@ -15,7 +15,11 @@
 
 #include <librdkafka/rdkafka.h>
 
-#if RD_KAFKA_VERSION < 0x020002ff
+/* The oldest that will do: checked here, and again where it is loaded */
+#define SC_RDKAFKA_OLDEST 0x020002ff
+#define SC_RDKAFKA_OLDEST_NAME "2.0.2"
+
+#if RD_KAFKA_VERSION < SC_RDKAFKA_OLDEST
 #error "streamcount needs librdkafka 2.0.2 or newer"
 #endif
 
@@ -56,6 +60,7 @@ struct ScSource
 	int			pipe[2];		/* librdkafka writes [1], we read [0] */
 	int			answered[2];	/* the same, of the thread that asks */
 	ScQuestion *question;		/* under way */
+	ScQuestion *next_question;	/* waits for that one's end */
 	bool		patient;		/* answers matter more than messages that wait */
 
 	/* lent out until sc_source_release() */

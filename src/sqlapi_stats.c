@@ -334,6 +334,7 @@ streamcount_wait(PG_FUNCTION_ARGS)
 	TimestampTz today = GetCurrentTimestamp();
 	TimestampTz started = sc_clock_now();
 	TimestampTz deadline;
+	bool		arrived = false;
 	AclResult	acl = pg_class_aclcheck(w.relid, GetUserId(), ACL_SELECT);
 
 	if (acl != ACLCHECK_OK)
@@ -351,15 +352,14 @@ streamcount_wait(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(look);
 		check_durable_state(&w);
 		check_unit(&w, started);
-		if (ask_or_look(&w))
-			break;
+		arrived = ask_or_look(&w);
 		now = sc_clock_now();
-		if (now >= deadline)
+		if (arrived || now >= deadline)
 			break;
 		sc_stats_wait(Min(TimestampDifferenceMilliseconds(now, deadline) + 1, 500));
 	}
 	sc_stats_wait_end();
 	MemoryContextSwitchTo(w.cx);
 	MemoryContextDelete(look);
-	PG_RETURN_BOOL(w.nends >= 0 && has_arrived(&w));
+	PG_RETURN_BOOL(arrived);
 }
