@@ -171,7 +171,7 @@ PROGRAMS = \
 	test/kafka/follow \
 	test/kafka/kafka_tool \
 	test/kafka/mock_broker
-PRELOADED = test/kafka/stepped_waits.so
+PRELOADED = test/kafka/older_library.so test/kafka/stepped_waits.so
 EXTRA_CLEAN = $(PROGRAMS) $(PRELOADED) test/kafka/target src/decode_index_*.o \
 	streamcount_points.so src/*_points.o src/crash_point.o
 
