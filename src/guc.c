@@ -77,7 +77,7 @@ define_ingestion(void)
 							"for the ends of the known ones.",
 							NULL,
 							&sc_metadata_interval,
-							30, 1, 60,
+							30, 1, 35,
 							PGC_SIGHUP,
 							GUC_UNIT_S,
 							NULL, NULL, NULL);

@@ -299,6 +299,9 @@ $patient->stop('fast');
 # ---------------------------------------------------------------------
 
 is($usual->safe_psql('postgres', 'SHOW streamcount.metadata_interval'), '30s', 'K20: with all settings as they are by default');
+# It waits for two thirds of it, and then for the next look.
+cmp_ok($usual->safe_psql('postgres', q{SELECT ceil(max_val::int * 5 / 3.0) FROM pg_settings WHERE name = 'streamcount.metadata_interval'}),
+	'<=', 60, 'K20: no setting lets it be later than a minute');
 
 # What the query says of when it was seen, which may be a while ago
 sub seen_in_time
