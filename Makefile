@@ -94,6 +94,7 @@ OBJS = \
 	src/stats.o \
 	src/stats_apart.o \
 	src/stats_crash.o \
+	src/stats_crash_file.o \
 	src/stats_launch.o \
 	src/stats_live.o \
 	src/stats_unit.o \

@@ -95,15 +95,38 @@ plan_restart(int index, const ScPlace *place, int64 now)
  * then the unit is served no more.  Others have no part in it.
  * --------------------------------------------------------------------- */
 
-/* How many crashes there were within the window that ended at that time */
-static int
+/* What of them came within the window that ended at that time */
+typedef struct Crashes
+{
+	int			deaths;
+	int			counted;
+} Crashes;
+
+static Crashes
 crashes_until(const ScDeaths *d, TimestampTz end)
 {
-	int			n = 0;
+	Crashes		crashes = {0};
+	int			in_doubt = 0;
 
 	for (int i = 0; i < d->n; i++)
-		n += !TimestampDifferenceExceeds(d->deaths[i].at, end, sc_crash_window * 1000);
-	return n;
+	{
+		if (TimestampDifferenceExceeds(d->deaths[i].at, end, sc_crash_window * 1000))
+			continue;
+		crashes.deaths++;
+		if (d->deaths[i].in_doubt)
+			in_doubt++;
+		else
+			crashes.counted++;
+	}
+	crashes.counted += in_doubt / SC_DEATHS_IN_DOUBT;
+	return crashes;
+}
+
+/* The last one may be long ago. */
+static Crashes
+last_crashes(const ScDeaths *d)
+{
+	return crashes_until(d, d->deaths[d->n - 1].at);
 }
 
 static bool
@@ -112,7 +135,7 @@ is_stopped(const ScPlace *place)
 	const ScDeaths *d = &place->deaths;
 
 	return d->n > 0 && sc_crash_limit > 0 &&
-		(d->stopped || crashes_until(d, d->deaths[d->n - 1].at) >= sc_crash_limit);
+		(d->stopped || last_crashes(d).counted >= sc_crash_limit);
 }
 
 static void
@@ -124,7 +147,7 @@ stop(int index, const ScPlace *place, const char *database)
 	sc_stats_place_stop(index);
 	complain(index, place, database,
 			 psprintf("its worker crashed %d times within %d seconds, the last time by %s",
-					  crashes_until(d, d->deaths[d->n - 1].at), sc_crash_window,
+					  last_crashes(d).deaths, sc_crash_window,
 					  signal == 0 ? "being killed" : psprintf("signal %d: %s", signal, pg_strsignal(signal))),
 			 "Look for the cause in the server's log, then run streamcount.resume().");
 }
@@ -135,7 +158,7 @@ held_back(const ScPlace *place)
 {
 	const ScDeaths *d = &place->deaths;
 	TimestampTz now = GetCurrentTimestamp();
-	int			crashes = crashes_until(d, now);
+	int			crashes = crashes_until(d, now).counted;
 	int64		delay;
 
 	if (crashes <= CRASHES_FORGIVEN)
@@ -161,7 +184,7 @@ hold_back(int index, const ScPlace *place, const char *database, int64 now, int6
 	starts[index].not_before = now + held;
 	complain(index, place, database,
 			 psprintf("held back for a moment, since its worker crashed %d times",
-					  crashes_until(&place->deaths, GetCurrentTimestamp())),
+					  crashes_until(&place->deaths, GetCurrentTimestamp()).deaths),
 			 "It goes on by itself; the server's log has the crash.");
 }
 

@@ -9,8 +9,9 @@
  * handler of each worker says so, and another one which signal it was that
  * the worker could not go on after.  Neither word is said by a worker that
  * was killed by signal 9, be it for its memory, or by a fault in a thread of
- * librdkafka, where all signals are blocked: it counts where it has achieved
- * nothing since its start.  abort() unblocks its signal first, in any thread.
+ * librdkafka, where all signals are blocked: it counts in full where it has
+ * achieved nothing since its start, and the next one neither.  abort()
+ * unblocks its signal first, in any thread.
  *
  * What was seen outlives the shared memory in the postmaster's own.
  *
@@ -113,19 +114,16 @@ sc_stats_deaths_locked(const ScUnit *unit)
 	return NULL;
 }
 
-/* What was killed was not at fault: the unit's worker has achieved something. */
+/* The unit's worker has achieved something: what was killed may be at no fault. */
 void
-sc_stats_forget_killed_locked(const ScUnit *unit)
+sc_stats_doubt_killed_locked(const ScUnit *unit)
 {
 	ScDeaths   *d = sc_stats_deaths_locked(unit);
-	int			n = 0;
 
 	if (d == NULL)
 		return;
 	for (int i = 0; i < d->n; i++)
-		if (d->deaths[i].signal != 0)
-			d->deaths[n++] = d->deaths[i];
-	d->n = n;
+		d->deaths[i].in_doubt |= d->deaths[i].signal == 0;
 }
 
 /* stream = InvalidOid: of the whole database */
@@ -172,7 +170,18 @@ count_death(const ScSlot *slot, TimestampTz now)
 	if (d->n == SC_MAX_DEATHS)
 		memmove(&d->deaths[0], &d->deaths[1], sizeof(ScDeath) * --d->n);
 	d->deaths[d->n].at = now;
+	d->deaths[d->n].in_doubt = slot->fate == 0 && slot->well;
 	d->deaths[d->n++].signal = slot->fate;
+}
+
+/* Whoever has crashed may have written anything anywhere before. */
+static void
+believe_nothing(void)
+{
+	sc_stats_shared->ndeaths = Max(0, Min(sc_stats_shared->ndeaths, max_deaths));
+	for (int i = 0; i < max_deaths; i++)
+		if (deaths[i].n < 0 || deaths[i].n > SC_MAX_DEATHS)
+			deaths[i].n = 0;
 }
 
 static void
@@ -182,16 +191,19 @@ look_back(int code, Datum arg)
 
 	if (MyProcPid != PostmasterPid)
 		return;
-	for (int i = 0; i < sc_stats_shared->nslots; i++)
+	believe_nothing();
+	for (int i = 0; i < Min(sc_stats_shared->nslots, max_deaths); i++)
 	{
 		const ScSlot *slot = &sc_stats_shared->slots[i];
 
-		if (slot->life == SC_LIFE_RUNNING && slot->info.pid != 0 &&
-			(slot->fate > 0 || (slot->fate == 0 && !slot->well)))
+		if (slot->life == SC_LIFE_RUNNING && slot->info.pid != 0 && slot->fate != FATE_TOLD)
 			count_death(slot, now);
 	}
 	memcpy(remembered, deaths, sizeof(ScDeaths) * max_deaths);
 	remembered_used = sc_stats_shared->ndeaths;
+	/* This may be the postmaster's own end, too. */
+	if (code != 0 && remembered_used > 0)
+		sc_stats_crash_write(remembered, remembered_used);
 }
 
 Size
@@ -208,7 +220,14 @@ sc_stats_deaths_startup(int units)
 	max_deaths = units;
 	deaths = ShmemInitStruct("streamcount crashes", sc_stats_deaths_size(units), &found);
 	if (remembered == NULL)
+	{
 		remembered = MemoryContextAllocZero(TopMemoryContext, sc_stats_deaths_size(units));
+		if (!IsUnderPostmaster)
+			remembered_used = sc_stats_crash_read(remembered, units);
+	}
+	/* From now on what is told meanwhile counts, too: it may be forgiven. */
+	if (!IsUnderPostmaster)
+		sc_stats_crash_unlink();
 	if (!found)
 	{
 		memcpy(deaths, remembered, sc_stats_deaths_size(units));

@@ -44,13 +44,20 @@ typedef enum ScProbeResult
 	SC_PROBE_FAILED
 } ScProbeResult;
 
-/* The most that is remembered of one unit */
-#define SC_MAX_DEATHS 20
+/*
+ * A worker that is killed may be at no fault, least of all where it, or the
+ * one after it, has achieved something: so many such deaths are one crash.
+ */
+#define SC_DEATHS_IN_DOUBT 4
+
+/* The most that is remembered of one unit: as many as any limit asks for */
+#define SC_MAX_DEATHS (20 * SC_DEATHS_IN_DOUBT)
 
 typedef struct ScDeath
 {
 	TimestampTz at;
 	int			signal;			/* 0: it was killed */
+	bool		in_doubt;
 } ScDeath;
 
 /* Crashes of a unit's workers, the last one last */

@@ -102,7 +102,7 @@ extern void sc_stats_down_locked(ScSlot *slot, const char *reason);
 
 extern ScDeaths *sc_stats_deaths_locked(const ScUnit *unit);	/* NULL: none */
 extern ScSlot *sc_stats_apart_again_locked(Oid stream, Oid rollup); /* NULL: it was not */
-extern void sc_stats_forget_killed_locked(const ScUnit *unit);
+extern void sc_stats_doubt_killed_locked(const ScUnit *unit);
 extern void sc_stats_forgive_locked(Oid db, Oid stream);
 
 /* A worker's: from its start to its leave */
@@ -114,6 +114,11 @@ extern bool sc_stats_is_mine(const ScSlot *slot);
 
 /* The number of the start that this process was made for. */
 extern uint64 sc_stats_my_ticket(void);
+
+/* From a postmaster that a crash may end to the next one: how many that finds */
+extern void sc_stats_crash_write(const ScDeaths *deaths, int n);
+extern int	sc_stats_crash_read(ScDeaths *deaths, int max);
+extern void sc_stats_crash_unlink(void);
 
 extern Size sc_stats_deaths_size(int units);
 extern void sc_stats_deaths_startup(int units);

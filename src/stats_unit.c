@@ -113,7 +113,7 @@ static void
 is_well_locked(void)
 {
 	if (!mine->well)
-		sc_stats_forget_killed_locked(&mine->info.unit);
+		sc_stats_doubt_killed_locked(&mine->info.unit);
 	mine->well = true;
 }
 

@@ -125,33 +125,68 @@ sql(sql("SELECT statement FROM streamcount.problems WHERE rollup = 'bad_tags'::r
 counts_exactly('bad', 'K33: resumed');
 
 # ---------------------------------------------------------------------
-# A worker that is killed: its own fault only where it has achieved nothing
+# A worker that is killed: less its own fault where it has achieved something
 # ---------------------------------------------------------------------
 
-$node->set_up('streamcount.crash_limit' => 2);
-foreach my $what ('P1: killed once', 'P1: killed twice', 'K33: a thread crashed once', 'K33: a thread crashed twice')
+sub dies_having_counted
 {
-	my ($action, $signal) = $what =~ /thread/ ? ('thread_fault', 11) : ('kill', 9);
+	my ($action, $what) = @_;
+	my $signal = $action eq 'kill' ? 9 : 11;
 	my $from = $node->log_size;
 
 	strike_at('bad', 'streamcount.crash_point' => "after_poll $action");
 	$node->wait_for_log(qr/was terminated by signal $signal/, $from);
 	until_it_answers();
-	counts_exactly('bad', "$what, with commits in between");
 	$node->set_up('streamcount.crash_point' => '');
+	return;
 }
+
+$node->set_up('streamcount.crash_limit' => 2);
+foreach my $death ([ 'kill', 'P1: killed once' ], [ 'kill', 'P1: killed twice' ],
+	[ 'thread_fault', 'K33: a thread crashed once' ], [ 'thread_fault', 'K33: a thread crashed twice' ])
+{
+	dies_having_counted(@$death);
+	counts_exactly('bad', "$death->[1], with commits in between");
+}
+
+# Whoever kills it, or whatever: the server is to have peace in the end.
+dies_having_counted('kill') foreach 1 .. 3;
+counts_exactly('bad', 'P20: killed seven times, with commits in between');
+dies_having_counted('kill');
+is_down('bad_tags', 'its worker crashed 8 times within 600 seconds, the last time by being killed', 'P20: killed for its memory again and again');
+sql("SELECT streamcount.resume('bad_tags')");
+counts_exactly('bad', 'P20: resumed');
 
 $log = $node->log_size;
 strike_at('bad', 'streamcount.crash_point' => 'after_tally kill always');
-is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by being killed', 'P20: killed for its memory at each start');
+# The first time it had counted what came before.
+is_down('bad_tags', 'its worker crashed 3 times within 600 seconds, the last time by being killed', 'P20: killed for its memory at each start');
 $node->set_up('streamcount.crash_point' => '');
 $node->restart;
 counts_exactly('bad', 'P20: the server was restarted, which starts it again');
 strike_at('bad', 'streamcount.crash_point' => 'after_tally kill always');
-is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by being killed', 'P20: killed for its memory once more');
+is_down('bad_tags', 'its worker crashed 3 times within 600 seconds, the last time by being killed', 'P20: killed for its memory once more');
 $node->set_up('streamcount.crash_point' => '');
 sql(q{ALTER FOREIGN TABLE bad OPTIONS (ADD reject_limit '7')});
 counts_exactly('bad', 'P20: its definition was changed, which starts it again');
+
+# ---------------------------------------------------------------------
+# A server that ends by a crash, and is started by somebody else
+# ---------------------------------------------------------------------
+
+$node->set_up('restart_after_crash' => 'off');
+foreach (1, 2)
+{
+	my @family = $node->family;
+
+	strike_at('bad', 'streamcount.crash_point' => 'after_poll abort');
+	$node->start_after_kill(@family);
+}
+is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by signal 6: .*', 'K33: each crash has ended the server');
+counts_exactly('good', 'K33: the other stream goes on');
+$node->set_up('restart_after_crash' => 'on', 'streamcount.crash_point' => '');
+$node->restart;
+counts_exactly('bad', 'K33: a server that was stopped by a person has forgotten it');
 
 # ---------------------------------------------------------------------
 # Other crashes: a fault, and those of a thread that is open to no signal.
@@ -161,7 +196,6 @@ counts_exactly('bad', 'P20: its definition was changed, which starts it again');
 foreach my $crash (
 	[ 'fault', 11, 'signal 11: .*', 2, 'it faults at each start' ],
 	[ 'thread_abort', 6, 'signal 6: .*', 2, 'a thread of it aborts at each start' ],
-	# The first time it had counted what came before.
 	[ 'thread_fault', 11, 'being killed', 3, 'a thread of it faults at each start' ])
 {
 	my ($action, $signal, $last, $crashes, $name) = @$crash;
@@ -171,7 +205,7 @@ foreach my $crash (
 		skip 'the sanitizers take faults for themselves', 4 if $ENV{SANITIZE} && $action eq 'fault';
 		$log = $node->log_size;
 		strike_at('bad', 'streamcount.crash_point' => "after_poll $action always");
-		is_down('bad_tags', "its worker crashed 2 times within 600 seconds, the last time by $last", "K33: $name");
+		is_down('bad_tags', "its worker crashed $crashes times within 600 seconds, the last time by $last", "K33: $name");
 		is($node->log_count(qr/was terminated by signal $signal/, $log), $crashes, "K33: $name: the server has crashed so often and no more");
 		counts_exactly('good', "K33: $name: the other stream goes on");
 		$node->set_up('streamcount.crash_point' => '');

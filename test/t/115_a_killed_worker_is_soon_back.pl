@@ -21,7 +21,9 @@ plan skip_all => StreamCount::Kafka::missing() if StreamCount::Kafka::missing();
 my $kills = $ENV{STREAMCOUNT_KILLS} // 3;
 my $kafka = StreamCount::Kafka->new->start;
 my $node = StreamCount::Node->new('killed');
-$node->init(brokers => $kafka->bootstrap, conf => "restart_after_crash = on\nlog_statement = none\n");
+$node->init(brokers => $kafka->bootstrap, conf => "restart_after_crash = on\nlog_statement = none\n"
+	  # Whoever is killed as often is held back after a while, and then stopped.
+	  . "streamcount.crash_window = 1s\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION streamcount');
 $kafka->create_topic('tweets', 4);
