@@ -115,7 +115,7 @@ SKIP:
 {
 	my @files = sort glob "$data/json/JSONTestSuite/test_parsing/*.json";
 
-	skip "$data/json/JSONTestSuite is not there", 4 unless @files;
+	skip "D9, D10, D12: $data/json/JSONTestSuite is not there", 4 unless @files;
 	is(scalar @files, 318, 'all files of JSONTestSuite');
 	load('suite', map { slurp($_) } @files);
 	is(differences('suite', '{}', 'jsonb'), '', 'D9, D10, D12: JSONTestSuite as jsonb');
@@ -171,7 +171,7 @@ for my $case (
 # Large and deep payloads end in a value or in a reject, and the stream goes on.
 SKIP:
 {
-	skip 'the mock broker keeps 5 MB only', 3 unless $real;
+	skip 'D11: the mock broker keeps 5 MB only', 3 unless $real;
 	my $long = 10_000_000;
 
 	load('large',

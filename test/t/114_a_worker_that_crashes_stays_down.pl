@@ -202,7 +202,7 @@ foreach my $crash (
 
   SKIP:
 	{
-		skip 'the sanitizers take faults for themselves', 4 if $ENV{SANITIZE} && $action eq 'fault';
+		skip 'K33: the sanitizers take faults for themselves', 4 if $ENV{SANITIZE} && $action eq 'fault';
 		$log = $node->log_size;
 		strike_at('bad', 'streamcount.crash_point' => "after_poll $action always");
 		is_down('bad_tags', "its worker crashed $crashes times within 600 seconds, the last time by $last", "K33: $name");
@@ -302,8 +302,8 @@ counts_exactly('bad', 'P20: when there is some again');
 # reserved: PostgreSQL's allocations fail, or librdkafka's, which aborts.
 SKIP:
 {
-	skip 'prlimit is not installed', 3 if system('prlimit --version >/dev/null 2>&1') != 0;
-	skip 'the sanitizers need memory of their own', 3 if $ENV{SANITIZE};
+	skip 'P20: prlimit is not installed', 3 if system('prlimit --version >/dev/null 2>&1') != 0;
+	skip 'P20: the sanitizers need memory of their own', 3 if $ENV{SANITIZE};
 	my $pid = sql(q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'bad'::regclass});
 	my ($size) = slurp_file("/proc/$pid/status") =~ /^VmData:\s+(\d+) kB/m;
 

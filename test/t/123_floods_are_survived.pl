@@ -114,7 +114,7 @@ sub books
 
 SKIP:
 {
-	skip 'STREAMCOUNT_BACKLOG is 0', 1 unless $backlog;
+	skip 'K31: STREAMCOUNT_BACKLOG is 0', 1 unless $backlog;
 	flood('hot', $backlog);
 	foreach my $way (@ways)
 	{
@@ -129,7 +129,7 @@ SKIP:
 
 SKIP:
 {
-	skip 'STREAMCOUNT_UNIQUE is 0', 1 unless $unique;
+	skip 'D14: STREAMCOUNT_UNIQUE is 0', 1 unless $unique;
 	flood('unique', $unique / 2);
 	foreach my $way (@ways)
 	{
@@ -144,7 +144,7 @@ SKIP:
 
 SKIP:
 {
-	skip 'STREAMCOUNT_HOSTILE is 0', 1 unless $hostile;
+	skip 'D10: STREAMCOUNT_HOSTILE is 0', 1 unless $hostile;
 	flood('hostile', $hostile);
 	foreach my $way (@ways)
 	{

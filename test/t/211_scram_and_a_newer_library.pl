@@ -96,7 +96,7 @@ SKIP:
 
 SKIP:
 {
-	skip "there is no newer librdkafka in $newer", 10 unless -f "$newer/librdkafka.so.1";
+	skip "K25: there is no newer librdkafka in $newer", 10 unless -f "$newer/librdkafka.so.1";
 	$node->stop('fast');
 	{
 		local $ENV{LD_LIBRARY_PATH} = $newer;

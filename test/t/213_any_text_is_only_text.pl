@@ -28,7 +28,7 @@ my @naughty = (
 
 SKIP:
 {
-	skip "$corpus is not there", 1 unless -f $corpus;
+	skip "D18: $corpus is not there", 1 unless -f $corpus;
 	my $strings = JSON::PP->new->utf8->decode(slurp_file($corpus));
 
 	push @naughty, @$strings;
