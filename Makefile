@@ -194,6 +194,13 @@ PG_CXXFLAGS += $(SANITIZERS) -O1 -fno-omit-frame-pointer
 SHLIB_LINK += $(SANITIZERS)
 endif
 
+# VALGRIND=yes: what Valgrind reports has to name our lines; not every server's
+# flags have it do so.
+ifneq ($(VALGRIND),)
+PG_CFLAGS += -g
+PG_CXXFLAGS += -g
+endif
+
 # LLVM bitcode would only serve to inline our functions into jitted
 # expressions, and needs the very clang that built the server.
 ifneq ($(origin with_llvm), command line)

@@ -180,7 +180,7 @@ stage()
 	bindir=$root$original
 
 	source="$("$pg_config" --version) in $original"
-	built="$source, simdjson ${WITH_SIMDJSON:-as it is}, sanitizers ${SANITIZE:-no}"
+	built="$source, simdjson ${WITH_SIMDJSON:-as it is}, sanitizers ${SANITIZE:-no}, valgrind ${VALGRIND:-no}"
 	if [ "$(cat "$work/built" 2>/dev/null)" != "$built" ]; then
 		make -s PG_CONFIG="$pg_config" clean-objects >/dev/null 2>&1
 		echo "$built" >"$work/built"
