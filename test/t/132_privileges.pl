@@ -1,5 +1,5 @@
-# Who may do what: to make rollups, to steer them, to see them; and what a
-# user's own code, which the worker runs, gets hold of: nothing.
+# Who may do what: to make rollups, to steer them, to see them, to own them; and
+# nobody sees a password.
 
 use strict;
 use warnings;
@@ -23,26 +23,9 @@ $node->init(
 $node->start;
 my $superuser = $node->superuser;
 
-# What a role gets: the output, or the error with its SQLSTATE
-sub as
-{
-	my ($role, $sql, %args) = @_;
-	my ($out, $err);
-	my $status = $node->psql(
-		$args{dbname} // 'postgres', "\\set VERBOSITY verbose\n$sql",
-		stdout => \$out, stderr => \$err, on_error_stop => 1,
-		extra_params => [ '-U', $role ]);
+sub as { return $node->as_role(@_) }
 
-	return $out if $status == 0;
-	return $err =~ /ERROR:  (.*)/ ? $1 : $err;
-}
-
-sub query
-{
-	my ($sql, $dbname) = @_;
-
-	return $node->safe_psql($dbname // 'postgres', $sql);
-}
+sub query { return $node->safe_psql('postgres', $_[0]) }
 
 sub say_words
 {
@@ -54,10 +37,10 @@ sub say_words
 
 sub halted_by
 {
-	my ($rollup, $reason, $dbname) = @_;
+	my ($rollup, $reason) = @_;
 
 	$node->wait_for_sql("SELECT state || ' ' || reason FROM streamcount.rollups WHERE rollup = '$rollup'::regclass",
-		qr/^halted $reason/, dbname => $dbname, timeout => 60);
+		qr/^halted $reason/, timeout => 60);
 	return;
 }
 
@@ -263,165 +246,6 @@ is($node->wait_for_sql(q{SELECT octet_length(reason), right(reason, 1) = U&'\00E
 	'254|t', 'long words are cut behind a whole character');
 query('DROP TRIGGER moan ON made.words_data');
 $node->wait_for_rollup($kafka, 'words', name => 'made.words');
-
-# ---------------------------------------------------------------------
-# What a user's own code gets hold of
-# ---------------------------------------------------------------------
-
-$kafka->create_topic('bait', 1);
-query(q{CREATE ROLE mallory LOGIN});
-query(q{CREATE DATABASE hers OWNER mallory});
-query(q{
-	CREATE EXTENSION streamcount;
-	GRANT EXECUTE ON FUNCTION streamcount.create_rollup(text, text, text, boolean) TO mallory;
-	GRANT USAGE ON FOREIGN SERVER streamcount TO mallory}, 'hers');
-
-# Everything that she can put in the way of a worker.  Each trap notes who
-# sprang it, and tries to become somebody else.
-is(as('mallory', q{
-	CREATE SCHEMA mal;
-	CREATE TABLE mal.log (trap text, who text, super boolean);
-	CREATE FUNCTION mal.spring(trap text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
-	DECLARE
-		superuser text := pg_catalog.pg_get_userbyid(10);
-		attempt text;
-	BEGIN
-		INSERT INTO mal.log SELECT trap, r.rolname, r.rolsuper FROM pg_catalog.pg_roles r
-			WHERE r.rolname OPERATOR(pg_catalog.=) current_user;
-		FOREACH attempt IN ARRAY ARRAY[
-			'SET ROLE ' || quote_ident(superuser), 'SET SESSION AUTHORIZATION ' || quote_ident(superuser), 'RESET ROLE', 'RESET SESSION AUTHORIZATION',
-			$a$SELECT pg_catalog.set_config('role', $a$ || quote_literal(superuser) || ', false)',
-			$a$SELECT pg_catalog.set_config('session_authorization', $a$ || quote_literal(superuser) || ', false)',
-			$a$SELECT pg_catalog.set_config('search_path', 'mal', false)$a$,
-			'SET SESSION search_path = mal, pg_catalog',
-			'CREATE TEMP TABLE pg_temp_trap (a integer)', 'SET CONSTRAINTS ALL DEFERRED']
-		LOOP
-			BEGIN
-				EXECUTE attempt;
-				INSERT INTO mal.log SELECT trap || ' after ' || attempt, r.rolname, r.rolsuper FROM pg_catalog.pg_roles r
-					WHERE r.rolname OPERATOR(pg_catalog.=) current_user;
-				EXECUTE 'CREATE ROLE pwned SUPERUSER';
-			EXCEPTION WHEN OTHERS THEN
-				NULL;
-			END;
-		END LOOP;
-	END $$;
-	CREATE FUNCTION mal.in_query(text) RETURNS text LANGUAGE plpgsql STABLE AS
-		$$ BEGIN PERFORM mal.spring('query'); RETURN $1; END $$;
-	CREATE FUNCTION mal.constant() RETURNS text LANGUAGE plpgsql IMMUTABLE AS
-		$$ BEGIN PERFORM mal.spring('constant'); RETURN 'x'; END $$;
-	CREATE FUNCTION mal.in_domain(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
-		$$ BEGIN PERFORM mal.spring('domain'); RETURN true; END $$;
-	CREATE DOMAIN mal.checked AS text CHECK (mal.in_domain(VALUE));
-	CREATE FUNCTION mal.in_default() RETURNS text LANGUAGE plpgsql IMMUTABLE AS
-		$$ BEGIN PERFORM mal.spring('default'); RETURN 'd'; END $$;
-	CREATE FUNCTION mal.in_trigger() RETURNS trigger LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('trigger ' || TG_NAME); RETURN NEW; END $$;
-	CREATE FUNCTION mal.in_index(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
-		$$ BEGIN PERFORM mal.spring('index'); RETURN $1; END $$;
-	CREATE FUNCTION mal.in_check(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
-		$$ BEGIN PERFORM mal.spring('check'); RETURN true; END $$;
-
-	-- on the way of whoever does not say pg_catalog
-	CREATE FUNCTION mal.eq(oid, oid) RETURNS boolean LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('oid ='); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
-	CREATE FUNCTION mal.eq(text, text) RETURNS boolean LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('text ='); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
-	CREATE FUNCTION mal.eq(integer, integer) RETURNS boolean LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('integer ='); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
-	CREATE FUNCTION mal.eq(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('bigint ='); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
-	CREATE FUNCTION mal.eq(regclass, oid) RETURNS boolean LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('regclass ='); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$;
-	CREATE FUNCTION mal.ge(integer, integer) RETURNS boolean LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('integer >='); RETURN $1 OPERATOR(pg_catalog.>=) $2; END $$;
-	CREATE FUNCTION mal.plus(bigint, bigint) RETURNS bigint LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('bigint +'); RETURN $1 OPERATOR(pg_catalog.+) $2; END $$;
-	CREATE OPERATOR mal.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = mal.eq);
-	CREATE OPERATOR mal.= (LEFTARG = text, RIGHTARG = text, FUNCTION = mal.eq);
-	CREATE OPERATOR mal.= (LEFTARG = integer, RIGHTARG = integer, FUNCTION = mal.eq);
-	CREATE OPERATOR mal.= (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = mal.eq);
-	CREATE OPERATOR mal.= (LEFTARG = regclass, RIGHTARG = oid, FUNCTION = mal.eq);
-	CREATE OPERATOR mal.>= (LEFTARG = integer, RIGHTARG = integer, FUNCTION = mal.ge);
-	CREATE OPERATOR mal.+ (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = mal.plus);
-	CREATE FUNCTION mal.now() RETURNS timestamptz LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('now()'); RETURN pg_catalog.now(); END $$;
-	CREATE FUNCTION mal.unnest(integer[]) RETURNS SETOF integer LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('unnest()'); RETURN QUERY SELECT pg_catalog.unnest($1); END $$;
-	CREATE FUNCTION mal.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('format()'); RETURN ''; END $$;
-	CREATE FUNCTION mal.max(bigint) RETURNS bigint LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('max()'); RETURN 1; END $$;
-	CREATE TYPE mal.lure AS (a text);
-	CREATE FUNCTION mal.lured(text) RETURNS mal.lure LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('cast'); RETURN ROW($1); END $$;
-	CREATE CAST (text AS mal.lure) WITH FUNCTION mal.lured(text) AS IMPLICIT;
-	CREATE FUNCTION mal.lured(oid) RETURNS mal.lure LANGUAGE plpgsql AS
-		$$ BEGIN PERFORM mal.spring('cast'); RETURN ROW('x'); END $$;
-	CREATE CAST (oid AS mal.lure) WITH FUNCTION mal.lured(oid) AS IMPLICIT;
-	-- which better fits some calls than what is in pg_catalog
-	CREATE FUNCTION mal.length(mal.lure) RETURNS integer LANGUAGE sql RETURN 1;
-	CREATE FUNCTION mal.eq(mal.lure, mal.lure) RETURNS boolean LANGUAGE sql RETURN true;
-	CREATE OPERATOR mal.= (LEFTARG = mal.lure, RIGHTARG = mal.lure, FUNCTION = mal.eq);
-	CREATE VIEW mal.pg_class AS SELECT * FROM pg_catalog.pg_class WHERE mal.in_check(relname);
-	CREATE TABLE mal.rollup_progress (LIKE mal.log);
-	ALTER DATABASE hers SET search_path = mal, pg_catalog;
-	ALTER ROLE mallory SET search_path = mal, pg_catalog;
-	ALTER DATABASE hers SET session_replication_role = origin;}, dbname => 'hers') =~ s/^42501: permission denied to set parameter "session_replication_role"$//r,
-	'', 'mallory sets her traps');
-$node->psql('hers', 'ALTER DATABASE hers SET search_path = mal, pg_catalog', extra_params => [ '-U', 'mallory' ]);
-$node->psql('hers', 'ALTER ROLE mallory SET search_path = mal, pg_catalog', extra_params => [ '-U', 'mallory' ]);
-is(query('SHOW search_path', 'hers'), 'mal, pg_catalog', 'they lie in the way');
-is(as('mallory', q{SELECT 'x'::text::mal.lure; SELECT trap FROM mal.log; TRUNCATE mal.log}, dbname => 'hers'), "(x)\ncast",
-	'a cast of hers is one of them');
-query("SELECT * FROM streamcount.$_", 'hers') foreach @views;
-is(query('SELECT DISTINCT trap, who FROM mal.log', 'hers'), '', 'of nobody who looks at the views');
-is(as('mallory', q{
-	CREATE FOREIGN TABLE mal.bait (word mal.checked, n integer, other text DEFAULT mal.in_default())
-		SERVER streamcount OPTIONS (topic 'bait');
-	SELECT streamcount.create_rollup('mal.caught', $$
-		SELECT mal.in_query(word) AS word, other, count(*) AS n FROM mal.bait
-		WHERE word <> mal.constant() GROUP BY 1, 2 $$, paused => true);
-	CREATE TRIGGER t_before BEFORE INSERT OR UPDATE ON mal.caught_data FOR EACH ROW EXECUTE FUNCTION mal.in_trigger();
-	CREATE TRIGGER t_after AFTER INSERT OR UPDATE ON mal.caught_data FOR EACH ROW EXECUTE FUNCTION mal.in_trigger();
-	CREATE TRIGGER t_statement AFTER INSERT ON mal.caught_data FOR EACH STATEMENT EXECUTE FUNCTION mal.in_trigger();
-	CREATE INDEX ON mal.caught_data (mal.in_index(word));
-	ALTER TABLE mal.caught_data ADD CHECK (mal.in_check(word));
-	TRUNCATE mal.log;
-	SELECT streamcount.resume('mal.caught')}, dbname => 'hers'), "caught\n", 'and makes a rollup');
-$kafka->produce_values('bait', [ map { "{\"word\": \"w$_\"}" } 1 .. 3 ]);
-
-# Who looks from here is a superuser, and has to keep clear of the traps.
-$ENV{PGOPTIONS} = '-c search_path=pg_catalog';
-$node->wait_for_sql('SELECT sum(next_offset) FROM streamcount.progress', '3', dbname => 'hers');
-is(query(q{SELECT string_agg(DISTINCT trap, ', ' ORDER BY trap) FROM mal.log WHERE trap NOT LIKE '% after %'}, 'hers'),
-	'check, constant, default, domain, index, query, trigger t_after, trigger t_before, trigger t_statement',
-	'all that is hers is run, and nothing that only bears a name');
-is(query(q{SELECT count(*) FROM mal.log WHERE trap LIKE 'cast%'}, 'hers'), '0', 'no cast of hers is made use of');
-is(query(q{SELECT DISTINCT trap, who, super FROM mal.log WHERE who <> 'mallory' OR super}, 'hers'),
-	'', 'always as herself');
-is(query(q{SELECT DISTINCT split_part(trap, ' after ', 2) FROM mal.log
-	WHERE trap LIKE '% after SET %ROLE%' OR trap LIKE '% after %AUTHORIZATION%' OR trap LIKE '%role%'
-		OR trap LIKE '%authorization%' OR trap LIKE '%TEMP%'}, 'hers'), '',
-	'with no way to become somebody else');
-is(query(q{SELECT count(*) FROM mal.caught_data}, 'hers'), '3', 'and her rollup counts');
-
-# What would be run at the commit, by whoever commits
-delete $ENV{PGOPTIONS};
-is(as('mallory', q{
-	TRUNCATE mal.log;
-	CREATE CONSTRAINT TRIGGER t_deferred AFTER INSERT OR UPDATE ON mal.caught_data
-		DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION mal.in_trigger()}, dbname => 'hers'), '',
-	'a deferred trigger');
-$ENV{PGOPTIONS} = '-c search_path=pg_catalog';
-$kafka->produce_values('bait', ['{"word": "later"}']);
-$node->wait_for_sql(q{SELECT count(*) > 0 FROM streamcount.progress
-	WHERE state = 'halted' OR next_offset > 3}, 't', dbname => 'hers');
-is(query(q{SELECT DISTINCT trap, who, super FROM mal.log WHERE who <> 'mallory' OR super}, 'hers'),
-	'', 'is not run as somebody else');
-is(query(q{SELECT count(*) FROM pg_roles WHERE rolname = 'pwned'}), '0', 'nobody was made a superuser');
-query('DROP DATABASE hers');
-delete $ENV{PGOPTIONS};
 
 # ---------------------------------------------------------------------
 # Secrets

@@ -107,6 +107,20 @@ sub state_of_rollups
 	return $text;
 }
 
+# What a role gets: the output, or the error with its SQLSTATE.
+sub as_role
+{
+	my ($self, $role, $sql, %args) = @_;
+	my ($out, $err);
+	my $status = $self->psql(
+		$args{dbname} // 'postgres', "\\set VERBOSITY verbose\n$sql",
+		stdout => \$out, stderr => \$err, on_error_stop => 1,
+		extra_params => [ '-U', $role ]);
+
+	return $out if $status == 0;
+	return $err =~ /ERROR:  (.*)/ ? $1 : $err;
+}
+
 # The stream of the README's example.
 sub create_tweets_stream
 {
