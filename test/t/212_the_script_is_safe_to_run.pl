@@ -1,5 +1,5 @@
-# CREATE EXTENSION runs as a superuser.  The script says of everything where it
-# is, and takes over nothing that was there before.
+# CREATE EXTENSION runs as a superuser, and is for superusers alone.  The script
+# says of everything where it is, and takes over nothing that was there before.
 
 use strict;
 use warnings;
@@ -38,6 +38,7 @@ my $node = PostgreSQL::Test::Cluster->new('script');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
 $node->start;
 $node->safe_psql('postgres', q{CREATE ROLE mallory LOGIN; CREATE DATABASE hers OWNER mallory});
+$node->safe_psql('hers', q{CREATE ROLE maker LOGIN CREATEDB CREATEROLE; GRANT ALL ON DATABASE hers TO maker; GRANT ALL ON SCHEMA public TO maker});
 # initdb's superuser has the name of whoever runs this.
 my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
 
@@ -50,6 +51,17 @@ sub as
 
 	return $status == 0 ? $out : $err;
 }
+
+# Who may run it
+is(as($superuser, q{SELECT DISTINCT superuser, trusted FROM pg_available_extension_versions WHERE name = 'streamcount'}), 't|f',
+	'it is for superusers, and trusted by nobody');
+my %who = (mallory => "the database's owner", maker => 'who may create all else');
+foreach my $role (sort keys %who)
+{
+	like(as($role, 'CREATE EXTENSION streamcount'), qr/ERROR:  permission denied to create extension "streamcount"/, "$who{$role} cannot install it");
+}
+is(as($superuser, q{SELECT count(*) FROM pg_extension e FULL JOIN pg_namespace n ON extname = nspname
+	WHERE 'streamcount' IN (extname, nspname)}), '0', 'nothing of it is left of the attempts');
 
 # A schema that is there before
 is(as('mallory', 'CREATE SCHEMA streamcount'), '', 'mallory makes the schema');
