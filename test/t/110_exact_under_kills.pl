@@ -81,6 +81,8 @@ is(scalar @torn, 0, 'rows and offsets fit together in every snapshot')
   or diag join "\n", 'counted|mentions|consumed|judged|rejects|rejected', splice @torn, 0, 20;
 is($node->log_count(qr/was terminated by signal/), $soak->{worker_kills},
 	'no process crashed besides those that were killed');
+cmp_ok(2 * $soak->{hit}{$_}, '>=', $soak->{times}{$_} // 0, "$_: most of them hit something")
+  foreach sort keys %{ $soak->{hit} };
 is($node->log_count(qr/PANIC|TRAP:|moved by somebody else/), 0, 'no panic, and no fence was needed');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'nothing needs a person');
 

@@ -310,7 +310,11 @@ sub finish
 	$self->{sent} = $self->{acknowledged} + $self->{committed} + $self->{besides};
 	$self->{sent_at_most} = $self->{sent} + $self->{attempted} - $self->{acknowledged};
 	$self->{in_topic} = $found->{messages};
-	$self->{corrupted} = $self->{proxy}->count('corrupt');
+	# Faults that may come to nothing, and how often they came to something
+	$self->{hit} = {
+		'connection corrupted' => $self->{proxy}->count('corrupt'),
+		'connection cut' => $self->{proxy}->count('cut'),
+		'worker cancelled' => $self->{node}->log_count(qr/ERROR:  canceling statement due to user request/) };
 	$self->{books} = { map { $_ => [ split /\|/, $self->{node}->safe_psql('postgres',
 		"SELECT sum(counted), sum(filtered), sum(rejected) FROM streamcount.progress WHERE rollup = '$_'::regclass") ] } $self->rollups };
 	return $found;

@@ -34,7 +34,7 @@ sub table
 	{
 		$text .= sprintf "| %s | %d | %.1f s |\n", $kind, $soak->{times}{$kind}, $soak->{worst}{$kind};
 	}
-	$text .= "\n$soak->{corrupted} bits were turned over on the way to a worker.\n";
+	$text .= "\n$soak->{hit}{'connection corrupted'} bits were turned over on the way to a worker.\n";
 	$text .= "\n| rollup | counted | filtered | rejected |\n|---|---|---|---|\n";
 	$text .= sprintf "| %s | %s | %s | %s |\n", $_, map { thousands($_) } @{ $soak->{books}{$_} } foreach $soak->rollups;
 	$text .= sprintf "\n| messages sent | in the topic | lost | duplicated | rows that differ | snapshots read | of them torn |\n"
