@@ -7,8 +7,10 @@
  */
 #include "postgres.h"
 
-#include "clock.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "clock.h"
 #include "scan_private.h"
 
 /* Without any sign of life for so long, the brokers count as unreachable. */

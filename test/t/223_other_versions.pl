@@ -2,6 +2,9 @@
 # or ALTER EXTENSION: where the one is missing, or both are not of one version,
 # nothing is counted, and the reason is told; when they fit again, it goes on
 # exactly.  So it does behind pg_upgrade, and a part of a dump is no rollup.
+#
+#	STREAMCOUNT_NEXT_PG_CONFIG	of a PostgreSQL of a later major version, with
+#								streamcount, to upgrade to; else the same one
 
 use strict;
 use warnings;
@@ -27,8 +30,8 @@ plan skip_all => StreamCount::Mock::missing() if StreamCount::Mock::missing();
 
 sub ask_pg_config
 {
-	my ($what) = @_;
-	my $path = `$ENV{PG_CONFIG} $what`;
+	my ($what, $pg_config) = @_;
+	my $path = qx{@{[ $pg_config // $ENV{PG_CONFIG} ]} $what};
 
 	chomp $path;
 	return $path;
@@ -97,17 +100,17 @@ $mock->create_topic('tweets', 2);
 
 sub new_node
 {
-	my ($name) = @_;
-	my $node = StreamCount::Node->new($name, install_path => $installed);
+	my ($name, $path, @extra) = @_;
+	my $node = StreamCount::Node->new($name, install_path => $path);
 
 	$node->init(
 		brokers => $mock->bootstrap,
 		conf => "fsync = off\nlog_statement = none\nlog_checkpoints = off\n",
-		extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ]);
+		extra => [ '--encoding=UTF8', '--locale=C.UTF-8', @extra ]);
 	return $node;
 }
 
-my $node = new_node('versions');
+my $node = new_node('versions', $installed);
 my $load = StreamCount::Load->start($mock, 'tweets', rate => 100, partitions => 2, seed => 223);
 my $position = q{SELECT coalesce(sum(next_offset), 0) FROM streamcount.progress};
 
@@ -228,17 +231,20 @@ goes_on('P28: where that was dumped');
 # pg_upgrade
 # ---------------------------------------------------------------------
 
-my $upgraded = new_node('upgraded');
+my $bin = "$installed/bin";
+my $next_bin = $ENV{STREAMCOUNT_NEXT_PG_CONFIG} ? ask_pg_config('--bindir', $ENV{STREAMCOUNT_NEXT_PG_CONFIG}) : $bin;
+my ($from, $to) = map { qx{$_/postgres --version} =~ /(\d+)/ } $bin, $next_bin;
+# What pages have is decided by the old one; from 18 on the default is another one.
+my $upgraded = new_node('upgraded', dirname($next_bin), $from < 18 && $to >= 18 ? '--no-data-checksums' : ());
 goes_on('P29: before the upgrade');
 $node->stop('fast');
-my $bin = "$installed/bin";
 my $old_dir = $ENV{PWD};
 chdir PostgreSQL::Test::Utils::tempdir() or die $!;
 my $chatty = '-c log_min_messages=debug1';
 command_ok(
-	[   "$bin/pg_upgrade", '--no-sync', '-b', $bin, '-B', $bin, '-d', $node->data_dir, '-D', $upgraded->data_dir,
+	[   "$next_bin/pg_upgrade", '--no-sync', '-b', $bin, '-B', $next_bin, '-d', $node->data_dir, '-D', $upgraded->data_dir,
 		'-p', $node->port, '-P', $upgraded->port, '-s', $node->host, '--retain', '-o', $chatty, '-O', $chatty ],
-	'P29: pg_upgrade');
+	"P29: pg_upgrade, from $from to $to");
 chdir $old_dir;
 # Both servers log which libraries they load, and which processes they are asked for.
 my @said = map { split /\n/, slurp_file($_) } glob $upgraded->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log';
