@@ -4,6 +4,7 @@
 # by itself.
 #
 # STREAMCOUNT_SECOND_WORKERS: how often another one takes an offset (10).
+# STREAMCOUNT_LAUNCHERS: how often a launcher ends beside a frozen worker (2).
 # STREAMCOUNT_LOCKED_SECONDS: for how long somebody locks a rollup's table (10).
 
 use strict;
@@ -94,7 +95,7 @@ goes_on_exactly('hashtags', 'offsets moved ahead');
 cmp_ok($node->log_count(qr/moved by somebody else/, $log), '>', 0, 'P8: the fence was needed, and says so');
 
 # ---------------------------------------------------------------------
-# A second worker: it counts the same messages and commits first
+# A second worker, in SQL: it counts the same messages and commits first
 # ---------------------------------------------------------------------
 
 $node->safe_psql('postgres', q{
@@ -136,6 +137,143 @@ for my $i (1 .. $second_workers)
 cmp_ok($overtaken, '>', 0, "K22: the second worker came first $overtaken times of $second_workers");
 cmp_ok($node->log_count(qr/moved by somebody else/, $log), '>', 0, 'K22: and the first found the offsets moved');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'none of it needs a person');
+
+# ---------------------------------------------------------------------
+# A second worker: the launcher has another one started
+# ---------------------------------------------------------------------
+
+# A unit of its own: where its worker is replaced, the launcher is at work.
+$node->safe_psql('postgres', q{SELECT streamcount.create_rollup('parts', 'SELECT part, count(*) AS n FROM raw GROUP BY part')});
+my $tweets = $node->safe_psql('postgres', q{SELECT 'tweets'::regclass::oid});
+my $launchers = $ENV{STREAMCOUNT_LAUNCHERS} // 2;
+
+# Returns when the postmaster has it, too, and whom it starts.
+sub change
+{
+	my ($name, $value) = @_;
+	my $from = $node->log_size;
+
+	$node->set_up($name => $value);
+	$node->wait_for_log(qr/parameter "$name" changed to "$value"/, $from);
+	return;
+}
+
+# All processes that are a worker of the stream, or will be: no view shows those
+# that are only beginning.
+sub processes
+{
+	my (undef, @children) = $node->family;
+
+	return grep {
+		my $title;
+		open($title, '<', "/proc/$_/cmdline") && (readline($title) // '') =~ /streamcount worker for stream $tweets\b/;
+	} @children;
+}
+
+# Those that have its unit
+sub serving
+{
+	return split / /, $node->safe_psql('postgres', "SELECT string_agg(pid::text, ' ') FROM streamcount.stat_workers WHERE stream = $tweets");
+}
+
+# How many times one was started, since then
+sub starts
+{
+	return $node->log_count(qr/starting background worker process "streamcount worker for stream $tweets\b/, $_[0]);
+}
+
+sub await_worker
+{
+	return $node->wait_for_sql("SELECT pid FROM streamcount.stat_workers"
+		  . " WHERE stream = $tweets AND state IN ('running', 'catching_up', 'idle')", qr/^\d+$/);
+}
+
+sub is_alone
+{
+	my ($pid, $name) = @_;
+
+	return is(join(' ', serving(), '/', processes()), "$pid / $pid", $name);
+}
+
+# End the launcher; returns when the next one has given the other unit a worker.
+sub next_launcher
+{
+	my ($launcher) = $node->pids_of('launcher');
+	my $worker = $node->wait_for_sql(q{SELECT pid FROM streamcount.stat_workers WHERE stream = 'raw'::regclass}, qr/^\d+$/);
+
+	kill 'TERM', $launcher;
+	$node->wait_for_sql(qq{SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'streamcount launcher' AND pid <> $launcher}, '1');
+	kill 'TERM', $worker;
+	$node->wait_for_sql(qq{SELECT count(*) FROM streamcount.stat_workers WHERE stream = 'raw'::regclass AND pid <> $worker}, '1');
+	return;
+}
+
+# At any step of its work; but where it has what all others need, as while it
+# writes WAL, nothing could be seen.
+sub freeze
+{
+	my ($pid) = @_;
+
+	for (1 .. 20)
+	{
+		my $stuck;
+
+		kill 'STOP', $pid;
+		$node->psql('postgres', q{SELECT count(*) FROM streamcount.stat_workers; SELECT pg_logical_emit_message(true, '', '')},
+			timeout => 5, timed_out => \$stuck);
+		return unless $stuck;
+		kill 'CONT', $pid;
+	}
+	die "worker $pid cannot be frozen alone";
+}
+
+change(log_min_messages => 'debug1');
+foreach my $i (1 .. $launchers)
+{
+	my $frozen = await_worker();
+	my $from = $node->log_size;
+
+	sleep rand 0.3;
+	freeze($frozen);
+	next_launcher();
+	is_alone($frozen, "K22: the next launcher gives a frozen worker's unit to no other one, $i");
+	kill 'CONT', $frozen;
+	goes_on_exactly('hashtags', "K22: a frozen worker, $i");
+	is_alone($frozen, "K22: ... which has its unit, $i");
+	is(starts($from), 0, "K22: ... and has been the only one all along, $i");
+}
+
+# One that was asked for, and has no unit yet: the next launcher knows nothing of
+# it.  A process begins by waiting for post_auth_delay.
+foreach my $i (1 .. $launchers)
+{
+	local $ENV{PGOPTIONS} = '-c post_auth_delay=0';
+	my $old = await_worker();
+	my $from = $node->log_size;
+	my $until = time + 60;
+	my $late;
+
+	change(post_auth_delay => 3);
+	kill 'TERM', $old;
+	sleep 0.01 until (($late) = grep { $_ != $old } processes()) || time > $until;
+	kill 'STOP', $late // die 'no worker was started';
+	is(join(' ', serving()), '', "K22: a worker is frozen before it has its unit, $i");
+	change(post_auth_delay => 0);
+	next_launcher();
+	my $second = await_worker();
+	is(join(' ', serving(), '/', sort { $a <=> $b } processes()), join(' ', $second, '/', sort { $a <=> $b } $late, $second),
+		"K22: the next launcher has a second worker started, $i");
+	kill 'CONT', $late;
+	$until = time + 60;
+	sleep 0.01 until StreamCount::Node::has_ended($late) || time > $until;
+	goes_on_exactly('hashtags', "K22: the first worker has come too late, $i");
+	is_alone($second, "K22: ... and has left by itself, $i");
+	is(starts($from), 2, "K22: ... there were no others, $i");
+}
+change(log_min_messages => 'warning');
+$node->safe_psql('postgres', q{SELECT streamcount.drop_rollup('parts')});
+is($node->safe_psql('postgres', 'SELECT count(*) FROM streamcount.problems'), '0', 'K22: none of it needs a person');
 
 # ---------------------------------------------------------------------
 # Somebody locks a rollup
