@@ -2,8 +2,8 @@
 # topic and the same query over an ordinary table of the same messages give
 # the same rows; and its books balance.
 #
-# The ordinary table is loaded from what was produced, by what this file says
-# that a message means.  STREAMCOUNT_SEED repeats a run.
+# The ordinary table is loaded from what was produced, by what
+# StreamCount::Events says that a message means.  STREAMCOUNT_SEED repeats a run.
 
 use strict;
 use warnings;
@@ -13,9 +13,10 @@ use FindBin;
 use lib "$FindBin::RealBin/../perl";
 
 use Encode;
-use POSIX 'strftime';
+use List::Util qw(sum);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use StreamCount::Events qw(columns metadata may_be_bad);
 use StreamCount::Kafka;
 use StreamCount::Node;
 use Test::More;
@@ -30,172 +31,18 @@ my $seed = $ENV{STREAMCOUNT_SEED} // (time ^ $$);
 srand($seed);
 note "STREAMCOUNT_SEED=$seed";
 
-# ---------------------------------------------------------------------
-# Messages: what is produced, and what it means
-# ---------------------------------------------------------------------
-
-sub pick { return $_[ int rand @_ ] }
-sub chance { return rand() < $_[0] }
-
-# A JSON string, each character in one of the ways to write it
-sub json_string
-{
-	my ($text) = @_;
-	my %short = ("\n" => '\n', "\t" => '\t', '"' => '\"', '\\' => '\\\\', '/' => '\/');
-
-	$text =~ s{(.)}{
-		my ($c, $o) = ($1, ord $1);
-		my $must = $o < 32 || $c eq '"' || $c eq '\\';
-
-		!$must && !chance(0.05) ? $c
-		  : $short{$c} && chance(0.5) ? $short{$c}
-		  : join '', map { sprintf chance(0.5) ? '\\u%04x' : '\\u%04X', $_ }
-		  $o < 0x10000 ? $o : (0xD800 + (($o - 0x10000) >> 10), 0xDC00 + ($o & 0x3FF))
-	}gexs;
-	return "\"$text\"";
-}
-
-sub string { return (json_string($_[0]), $_[0]) }
-sub number { return (chance(0.8) ? $_[0] : json_string(pick('', ' ') . $_[0]), $_[0]) }
-
-my @tags = ('#iphone', '#iPhone', '#IPHONE', '＃full', '#日本語', '#été', '#ÉTÉ', '#a_b', '#1st', '#ΣΊΣΥΦΟΣ',
-	'#straße', '#İstanbul');
-my @noise = ('plain', '#1', 'a#glued', '&#8217;', '@user', 'http://x.org/#frag', "two\nlines", 'q"uote',
-	'back\\slash', 'tab	bed', '😀', '#', '##', '$CASH', 'ends.');
-my @uuids = map { sprintf '%08x-0000-4000-8000-%012x', $_ * 7, $_ } 1 .. 5;
-
-sub some_time
-{
-	return string(pick('0001-01-01T00:00:00Z', '9999-12-31T23:59:59.999999Z', '1969-12-31 23:59:59+00',
-			'4000-02-29T12:00:00+14:00', '2014-11-02T01:30:00-04:00', '2014-11-02T01:30:00-05:00'))
-	  if chance(0.1);
-	return string(sprintf '2014-%02d-%02dT%02d:%02d:%02d%s', pick(1, 9, 11), 1 + int rand 4,
-		int rand 24, int rand 60, int rand 60,
-		pick('Z', '+00', '.5Z', '+02:00', '-07:30', ''));
-}
-
-sub some_doc
-{
-	return pick('{"lang": "en", "n": 1}', '{"n":1.0,"lang":"en"}', '{"lang": "de"}', '{"lang": null}',
-		'[1, 2]', '"scalar"', 'null', 'true', '{"lang": "en", "lang": "fr"}', '{"deep": {"er": [1, {"x": "y"}]}}');
-}
-
-# The columns, their types, and some value: how it is written, what it is
-my @columns = (
-	[ who => 'text', sub { string(pick('Ann', 'ann', 'Zoë', '', q(o'Neil), "t\tab", '😀' x 20, 'x' x 300)) } ],
-	[ text => 'text', sub { string(join pick(' ', "\n"), map { pick(@tags, @noise) } 0 .. rand 6) } ],
-	[ n => 'int4', sub { chance(0.05) ? ('1e1', 10) : number(int(rand 44) - 3) } ],
-	[ small => 'int2', sub { number(int(rand 11) - 5) } ],
-	[ big => 'int8', sub { number((int(rand 2_000_000_000) - 1_000_000_000) * 1_000_000_007) } ],
-	[ amount => 'numeric', sub { number(pick('1.0', '1.00', '-0.50', '0', '123456789012345678901234.5678', '2.5e-3')) } ],
-	[ odd => 'numeric', sub { chance(0.02) ? string(pick('NaN', 'Infinity')) : number(pick('1', '1.10', '-7.25')) } ],
-	[ x => 'float8', sub { number(pick(0.25, -1.5, 1024, 3.75)) } ],
-	[ f => 'float4', sub { number(pick(0.25, -1.5, 64, 7.75)) } ],
-	[ wild => 'float8', sub { number(sprintf '%.6f', rand(2e6) - 1e6) } ],
-	[ flag => 'boolean', sub { my $b = chance(0.5); ($b ? pick('true', '"yes"', '1', '"T"') : pick('false', '"off"', '0'), $b ? 't' : 'f') } ],
-	[ day => 'date', sub { string(pick('2014-09-21', '2014-09-22', '20140921', '0044-03-15 BC', 'infinity')) } ],
-	[ moment => 'timestamptz', \&some_time ],
-	[ span => 'interval', sub { string(pick('1 day', '24:00:00', 'P1DT2H', '-3 minutes', '1 mon')) } ],
-	[ id => 'uuid', sub { my $u = pick(@uuids); string(pick($u, uc $u, "{$u}")) } ],
-	[ doc => 'jsonb', sub { my $d = some_doc(); ($d, $d) } ],
-	[ labels => 'text[]', sub { string(pick('{}', '{a,b}', '{b,NULL,"c d"}', '{a,a,Ä}')) } ],
-	[ items => 'jsonb', sub { my $d = pick('["a", "b", "a"]', '[]', '[1, null, {"a": 1}]', '{"not": "a list"}', '7'); ($d, $d) } ]);
-my @metadata = (
-	[ part => 'int4', 'partition' ],
-	[ pos => 'int8', 'offset' ],
-	[ sent => 'timestamptz', 'timestamp' ],
-	[ msgkey => 'text', 'key' ],
-	[ head => 'jsonb', 'headers' ]);
-
-# What does not convert, by column
-my %bad = (
-	n => [ '"abc"', '1.5', '99999999999', '""', '[1]' ],
-	amount => [ '"1,5"', 'true', '"--1"' ],
-	moment => [ '"2014-13-01T00:00:00Z"', '"now"', '"soon"', '12' ],
-	day => [ '"today"', '"2014-02-30"' ],
-	id => [ '"not a uuid"', '5' ]);
-
-# What is no message of this format at all
-my @rubbish = ('', '{', '{"n": 1} x', "\xff\xfe", '{"text": "\\u0000"}', "{\"n\": 1}\0", '{"who": "\\ud800"}',
-	"{\"who\": \"\xc0\xaf\"}", '{n: 1}', '[' x 10000);
-
-my @end = (0) x $partitions;
 my @table;    # rows of the ordinary table
-my $produced = 0;
+my @end = (0) x $partitions;
 my $rubbish = 0;
-
-sub copy_field
-{
-	my ($value) = @_;
-	my %escape = ("\\" => '\\\\', "\n" => '\n', "\t" => '\t', "\r" => '\r');
-
-	return '\N' unless defined $value;
-	$value =~ s/([\\\n\t\r])/$escape{$1}/g;
-	return $value;
-}
-
-sub members
-{
-	my ($row) = @_;
-	my $broken = chance(0.04) ? pick(sort keys %bad) : undef;
-	my @members;
-
-	foreach my $column (@columns)
-	{
-		my ($name, $type, $some) = @$column;
-		my ($json, $value) = $some->();
-		my $written = chance(0.05) ? sprintf '"\\u%04x%s"', ord $name, substr $name, 1 : "\"$name\"";
-
-		if (defined $broken && $broken eq $name)
-		{
-			($json, $value) = (pick(@{ $bad{$name} }), undef);
-		}
-		elsif (chance(0.08)) { ($json, $value) = (undef, undef) }
-		elsif (chance(0.04)) { ($json, $value) = ('null', $type eq 'jsonb' ? 'null' : undef) }
-
-		# Of two equal members the last one counts.
-		push @members, "\"$name\": " . pick('1', 'null', '"first"', '{}') if defined $json && chance(0.03);
-		push @members, $written . pick(':', ' : ') . $json if defined $json;
-		$row->{$name} = $value;
-	}
-	push @members, '"unread": ' . some_doc() if chance(0.2);
-	$row->{broken} = $broken;
-	return encode('UTF-8', '{' . join(pick(',', ", \n"), @members) . '}');
-}
 
 sub message
 {
 	my $partition = int rand $partitions;
-	my $ms = 1_400_000_000_000 + int rand 1e10;
-	my $key = pick(undef, '', 'k1', 'Schlüssel');
-	my $lang = pick(undef, 'en', 'de');
-	my %row = (
-		part => $partition,
-		pos => $end[$partition]++,
-		sent => strftime('%Y-%m-%d %H:%M:%S', gmtime int $ms / 1000) . sprintf('.%03d+00', $ms % 1000),
-		msgkey => $key,
-		head => defined $lang ? qq({"lang": "$lang"}) : '{}');
-	my $value;
+	my ($message, $row) = StreamCount::Events::message($partition, $end[$partition]++);
 
-	$produced++;
-	if (chance(0.03))
-	{
-		$value = pick(@rubbish);
-		$rubbish++;
-	}
-	else
-	{
-		# A tombstone, and JSON that is no object, have no members.
-		$value = chance(0.03) ? pick(undef, '[1, 2]', '5', 'null', '{}') : members(\%row);
-		push @table, join("\t", map { copy_field($_) }
-			@row{ (map { $_->[0] } @columns), qw(part pos sent msgkey head broken) }) . "\n";
-	}
-	return {
-		partition => $partition,
-		timestamp => $ms,
-		key => $key,
-		value => $value,
-		headers => defined $lang ? [ 'lang', 'overruled', 'lang', $lang ] : [] };
+	push @table, $row // ();
+	$rubbish++ unless defined $row;
+	return $message;
 }
 
 # ---------------------------------------------------------------------
@@ -209,7 +56,7 @@ my $items = q[jsonb_array_elements_text(CASE WHEN jsonb_typeof(items) = 'array' 
 # name => query, or [query, option => value, ...]:
 #	compare		select list of the comparison, where * would be too exact
 #	timezone	of the session that creates the rollup
-#	reads		the columns of %bad that it reads, where its text does not say
+#	reads		the columns that may be bad that it reads, where its text does not say
 my @queries = (
 	the_example => "SELECT hashtag, w.interval, count(*) AS mentions
 		FROM events, $hashtags, streamcount.windows(moment, '{day,ALL}') AS w GROUP BY hashtag, w.interval",
@@ -303,7 +150,7 @@ my @queries = (
 	sessions => "SELECT who, range_agg(tstzrange(moment, moment + '30 min')) AS r FROM events WHERE moment IS NOT NULL GROUP BY who",
 	metadata => 'SELECT part, min(pos) AS first, max(pos) AS last, count(*), min(sent) AS sent FROM events GROUP BY part',
 	headers_and_key => "SELECT msgkey, head ->> 'lang' AS lang, count(*) FROM events GROUP BY msgkey, head ->> 'lang'",
-	whole_row => [ 'SELECT (e IS NOT NULL) AS complete, count(*) FROM events e GROUP BY 1', reads => join(' ', sort keys %bad) ]);
+	whole_row => [ 'SELECT (e IS NOT NULL) AS complete, count(*) FROM events e GROUP BY 1', reads => join(' ', may_be_bad()) ]);
 
 my @names = map { $queries[ 2 * $_ ] } 0 .. $#queries / 2;
 my %query = @queries;
@@ -316,7 +163,7 @@ foreach my $name (@names)
 		sql => $sql,
 		compare => '*',
 		timezone => 'UTC',
-		reads => join(' ', grep { $text =~ /\b$_\b/ } sort keys %bad),
+		reads => join(' ', grep { $text =~ /\b$_\b/ } may_be_bad()),
 		%options };
 }
 
@@ -334,11 +181,11 @@ $node->init(
 	conf => "streamcount.flush_interval = '20ms'\nfsync = off\n");
 $node->start;
 
-my $column_list = join ', ', map { $_->[0] } @columns, @metadata;
+my $column_list = join ', ', map { $_->[0] } columns(), metadata();
 my $loud = 'SELECT upper(who) AS loud, n * 2 AS twice, flag FROM events WHERE small <> 0';
-my $stream_columns = join ', ', map({ "$_->[0] $_->[1]" } @columns),
-  map { "$_->[0] $_->[1] OPTIONS (metadata '$_->[2]')" } @metadata;
-my $table_columns = join ', ', map { "$_->[0] $_->[1]" } @columns, @metadata;
+my $stream_columns = join ', ', map({ "$_->[0] $_->[1]" } columns()),
+  map { "$_->[0] $_->[1] OPTIONS (metadata '$_->[2]')" } metadata();
+my $table_columns = join ', ', map { "$_->[0] $_->[1]" } columns(), metadata();
 
 $node->safe_psql('postgres', encode('UTF-8', qq{
 	CREATE EXTENSION streamcount;
@@ -413,7 +260,7 @@ foreach my $wave (1 .. $waves)
 	# So each wave is a flush of its own, at the least.
 	wait_for_all($wave < 3 ? \@early_names : \@names);
 }
-note "$produced messages, $rubbish of them no JSON, ", scalar(@names), ' queries';
+note sum(@end), " messages, $rubbish of them no JSON, ", scalar(@names), ' queries';
 
 my $file = PostgreSQL::Test::Utils::tempdir() . '/messages';
 open my $out, '>:utf8', $file or die $!;
