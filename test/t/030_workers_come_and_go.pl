@@ -282,7 +282,8 @@ sub kill_worker
 		last if (readline($stat) // ') Z') =~ /\) Z/;
 		sleep 0.01;
 	}
-	sleep 0.02 until !$node->psql('postgres', 'SELECT 1', stderr => \my $err);
+	# psql may end before it has read the query: then IPC::Run dies.
+	sleep 0.02 until eval { !$node->psql('postgres', 'SELECT 1', stderr => \my $err) };
 	return;
 }
 
