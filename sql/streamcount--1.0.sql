@@ -467,7 +467,7 @@ CREATE FUNCTION streamcount.rollup_way(rollup regclass, OUT way text, OUT why te
 COMMENT ON FUNCTION streamcount.rollup_way(regclass) IS
 	'which way a rollup takes, and what asks for the executor''s; for the view streamcount.rollups';
 
-CREATE VIEW streamcount.rollups WITH (security_barrier) AS
+CREATE VIEW streamcount.rollups AS
 	SELECT r.rollup, r.stream, r.topic,
 		pg_catalog.pg_get_viewdef(r.query) AS definition,
 		r.query, r.data,

@@ -149,7 +149,7 @@ bool
 sc_flush_send_apart(const ScUnit *unit, const ScServed *served, const ErrorData *edata)
 {
 	Oid			rollup = sc_ledger_failed_for();
-	const char *name = "(any)";
+	const char *name = NULL;
 	ListCell   *lc;
 
 	if (!sc_lock_wait_is_over(edata->sqlerrcode) || !OidIsValid(rollup) || OidIsValid(unit->rollup))
@@ -157,7 +157,7 @@ sc_flush_send_apart(const ScUnit *unit, const ScServed *served, const ErrorData 
 	foreach(lc, served ? served->rollups : NIL)
 		if (((ScRollup *) lfirst(lc))->relid == rollup)
 			name = ((ScRollup *) lfirst(lc))->name;
-	return set_apart(unit->stream, rollup, name, edata);
+	return set_apart(unit->stream, rollup, name ? name : psprintf("%u", rollup), edata);
 }
 
 /*

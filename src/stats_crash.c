@@ -67,7 +67,11 @@ told_to_quit(SIGNAL_ARGS)
 static void
 crashed(int signo, siginfo_t *info, void *context)
 {
-	*my_fate = signo;
+	/* With send_abort_for_crash, that is how the postmaster tells us to quit. */
+	if (info->si_code == SI_USER && info->si_pid == PostmasterPid)
+		*my_fate = FATE_TOLD;
+	else
+		*my_fate = signo;
 	for (int i = 0; i < (int) lengthof(fatal_signals); i++)
 		if (fatal_signals[i] == signo)
 			sigaction(signo, &previous[i], NULL);
@@ -114,16 +118,14 @@ sc_stats_deaths_locked(const ScUnit *unit)
 	return NULL;
 }
 
-/* The unit's worker has achieved something: what was killed may be at no fault. */
+/* The unit's worker has achieved something: the one before it may be at no fault. */
 void
 sc_stats_doubt_killed_locked(const ScUnit *unit)
 {
 	ScDeaths   *d = sc_stats_deaths_locked(unit);
 
-	if (d == NULL)
-		return;
-	for (int i = 0; i < d->n; i++)
-		d->deaths[i].in_doubt |= d->deaths[i].signal == 0;
+	if (d != NULL && d->n > 0)
+		d->deaths[d->n - 1].in_doubt |= d->deaths[d->n - 1].signal == 0;
 }
 
 /* stream = InvalidOid: of the whole database */
@@ -174,6 +176,13 @@ count_death(const ScSlot *slot, TimestampTz now)
 	d->deaths[d->n++].signal = slot->fate;
 }
 
+/* And not in a single-user server, which is nobody's successor. */
+static bool
+in_postmaster(void)
+{
+	return MyProcPid == PostmasterPid;
+}
+
 /* Whoever has crashed may have written anything anywhere before. */
 static void
 believe_nothing(void)
@@ -189,7 +198,7 @@ look_back(int code, Datum arg)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (MyProcPid != PostmasterPid)
+	if (!in_postmaster())
 		return;
 	believe_nothing();
 	for (int i = 0; i < Min(sc_stats_shared->nslots, max_deaths); i++)
@@ -222,18 +231,18 @@ sc_stats_deaths_startup(int units)
 	if (remembered == NULL)
 	{
 		remembered = MemoryContextAllocZero(TopMemoryContext, sc_stats_deaths_size(units));
-		if (!IsUnderPostmaster)
+		if (in_postmaster())
 			remembered_used = sc_stats_crash_read(remembered, units);
 	}
 	/* From now on what is told meanwhile counts, too: it may be forgiven. */
-	if (!IsUnderPostmaster)
+	if (in_postmaster())
 		sc_stats_crash_unlink();
 	if (!found)
 	{
 		memcpy(deaths, remembered, sc_stats_deaths_size(units));
 		sc_stats_shared->ndeaths = remembered_used;
 	}
-	if (!IsUnderPostmaster)
+	if (in_postmaster())
 		on_shmem_exit(look_back, (Datum) 0);
 }
 

@@ -33,6 +33,7 @@ typedef struct Header
 	uint32		magic;
 	uint32		size;			/* of one ScDeaths */
 	int32		n;
+	TimestampTz written_at;
 } Header;
 
 static void
@@ -47,7 +48,7 @@ complain(const char *what, const char *file)
 void
 sc_stats_crash_write(const ScDeaths *deaths, int n)
 {
-	Header		header = {CRASH_FILE_MAGIC, sizeof(ScDeaths), n};
+	Header		header = {CRASH_FILE_MAGIC, sizeof(ScDeaths), n, GetCurrentTimestamp()};
 	FILE	   *file = AllocateFile(CRASH_FILE_NEW, PG_BINARY_W);
 	bool		written;
 
@@ -64,7 +65,7 @@ sc_stats_crash_write(const ScDeaths *deaths, int n)
 		complain("rename", CRASH_FILE_NEW);
 }
 
-/* What is old, or cannot have been written by us, is left out. */
+/* What is old, or cannot have been written by us, is not believed. */
 static int
 take(FILE *file, ScDeaths *deaths, int max)
 {
@@ -73,7 +74,8 @@ take(FILE *file, ScDeaths *deaths, int max)
 	int			n = 0;
 
 	if (fread(&header, sizeof(header), 1, file) != 1 ||
-		header.magic != CRASH_FILE_MAGIC || header.size != sizeof(ScDeaths))
+		header.magic != CRASH_FILE_MAGIC || header.size != sizeof(ScDeaths) ||
+		TimestampDifferenceExceeds(header.written_at, now, OLDEST_MS))
 		return 0;
 	for (int i = 0; i < header.n && n < max; i++)
 	{
@@ -81,8 +83,7 @@ take(FILE *file, ScDeaths *deaths, int max)
 
 		if (fread(&d, sizeof(d), 1, file) != 1)
 			break;
-		if (d.n > 0 && d.n <= SC_MAX_DEATHS &&
-			!TimestampDifferenceExceeds(d.deaths[d.n - 1].at, now, OLDEST_MS))
+		if (d.n > 0 && d.n <= SC_MAX_DEATHS)
 			deaths[n++] = d;
 	}
 	return n;
