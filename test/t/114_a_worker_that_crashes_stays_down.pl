@@ -184,10 +184,11 @@ foreach (1, 2)
 
 	strike_at('bad', 'streamcount.crash_point' => 'after_poll abort');
 	$node->start_after_kill(@family);
+	$node->set_up('streamcount.crash_point' => '');
 }
 is_down('bad_tags', 'its worker crashed 2 times within 600 seconds, the last time by signal 6: .*', 'K33: each crash has ended the server');
 counts_exactly('good', 'K33: the other stream goes on');
-$node->set_up('restart_after_crash' => 'on', 'streamcount.crash_point' => '');
+$node->set_up('restart_after_crash' => 'on');
 $node->restart;
 counts_exactly('bad', 'K33: a server that was stopped by a person has forgotten it');
 
@@ -227,6 +228,27 @@ $node->set_up('streamcount.crash_point' => '');
 counts_exactly('bad', 'without a limit it is tried again');
 # It has crashed more often than the next limit allows.
 sql("SELECT streamcount.resume('bad')");
+
+# A server that wants to see where its processes are aborts them all.
+SKIP:
+{
+	skip 'before PostgreSQL 16 no server does', 3 if $node->pg_version < 16;
+	$node->set_up('send_abort_for_crash' => 'on', 'streamcount.crash_limit' => 2);
+	foreach my $time (1, 2)
+	{
+		my $session = $node->background_psql('postgres');
+		my $pid = $session->query_safe('SELECT pg_backend_pid()');
+
+		$log = $node->log_size;
+		kill 'KILL', $pid;
+		$node->wait_for_log(qr/\(PID $pid\) was terminated by signal 9/, $log);
+		until_it_answers();
+		eval { $session->quit };
+		counts_exactly('bad', "another process has crashed, and all were aborted: $time");
+	}
+	is(sql('SELECT count(*) FROM streamcount.problems'), '0', '... which is no crash of the workers');
+	$node->set_up('send_abort_for_crash' => 'off');
+}
 
 # ---------------------------------------------------------------------
 # Crashes that are far apart
