@@ -123,11 +123,11 @@ sub strike
 	my @family = $action eq 'postmaster' ? $node->family : ();
 	my $log = $node->log_size;
 
-	$node->set_up(
+	$node->strike(
+		sub { },
 		'streamcount.crash_point' => "$point $action",
 		'streamcount.crash_worker' => $action eq 'error' ? '' : "stream $stream{$rollup}",
 		'synchronous_commit' => $action eq 'postmaster' ? 'off' : 'on');
-	$node->wait_for_log(qr/crash point $point: $action/, $log);
 	if ($action eq 'postmaster')
 	{
 		$node->start_after_kill(@family);

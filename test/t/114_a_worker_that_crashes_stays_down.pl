@@ -58,20 +58,11 @@ sub produce
 	return;
 }
 
-# A worker does not know of the setting the moment that it is made.
 sub strike_at
 {
 	my ($topic, %settings) = @_;
-	my $from = $node->log_size;
-	my $until = time + 60;
 
-	$node->set_up(%settings);
-	while ($node->log_count(qr/LOG:  crash point/, $from) == 0)
-	{
-		die "no worker came to its crash point\n" if time > $until;
-		produce($topic, 2);
-		sleep 0.1;
-	}
+	$node->strike(sub { produce($topic, 2) }, %settings);
 	return;
 }
 

@@ -92,6 +92,31 @@ sub set_up
 	return;
 }
 
+# Set a crash point, until a worker has come to it.  One that starts just then
+# takes it for an old one: so it is set anew, again and again.  Meanwhile, a
+# worker may need something to do.
+sub strike
+{
+	my ($self, $meanwhile, %settings) = @_;
+	my $from = $self->log_size;
+	my $until = time + 2 * $PostgreSQL::Test::Utils::timeout_default;
+
+	while (1)
+	{
+		my $again = time + 10;
+
+		$self->set_up(%settings);
+		while (time < $again)
+		{
+			return if $self->log_count(qr/LOG:  crash point/, $from) > 0;
+			$meanwhile->();
+			sleep 0.1;
+		}
+		croak 'no worker has come to its crash point' if time > $until;
+		$self->set_up('streamcount.crash_point' => '');
+	}
+}
+
 # What a person would look at.
 sub state_of_rollups
 {
