@@ -85,7 +85,7 @@ count_partitions(rd_kafka_t *rk, const char *topic)
 	return count;
 }
 
-/* Of a partition whose leader has just changed, too. */
+/* Of a partition that is there: also where its leader has just changed, or is not known yet. */
 static rd_kafka_resp_err_t
 ask_watermarks(rd_kafka_t *rk, const char *topic, int partition, int64_t *low, int64_t *high)
 {
@@ -95,7 +95,8 @@ ask_watermarks(rd_kafka_t *rk, const char *topic, int partition, int64_t *low, i
 	{
 		err = rd_kafka_query_watermark_offsets(rk, topic, partition, low, high, 10000);
 		if (err != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION &&
-			err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+			err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE &&
+			err != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 			break;
 		usleep(100000);
 	}
