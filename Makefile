@@ -76,6 +76,7 @@ OBJS = \
 	src/source_conf.o \
 	src/source_event.o \
 	src/source_fetch.o \
+	src/source_library.o \
 	src/source_query.o \
 	src/source_verify.o \
 	src/spool.o \

@@ -336,12 +336,6 @@ sc_source_outdated_mechanism(int n, const ScProperty *properties)
 	return mechanism;
 }
 
-const char *
-sc_source_library_version(void)
-{
-	return rd_kafka_version_str();
-}
-
 /*
  * The group's name is never used to join a group; librdkafka only has no
  * consumer queue without one.  It names the database for whoever looks at
@@ -362,24 +356,13 @@ set_identity(rd_kafka_conf_t *conf, const ScStream *stream, const char *client_i
 	return reason;
 }
 
-/* It is of the machine that runs us, which may be another one than built us. */
-static void
-check_library(void)
-{
-	if (rd_kafka_version() < SC_RDKAFKA_OLDEST)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("librdkafka %s is too old for streamcount", rd_kafka_version_str()),
-				 errhint("Install librdkafka " SC_RDKAFKA_OLDEST_NAME " or later, and restart the server.")));
-}
-
 rd_kafka_conf_t *
 sc_source_configure(const ScStream *stream, const char *client_id)
 {
 	rd_kafka_conf_t *conf;
 	char	   *reason;
 
-	check_library();
+	sc_source_check_library();
 	conf = rd_kafka_conf_new();
 
 	/*

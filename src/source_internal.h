@@ -15,14 +15,6 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* The oldest that will do: checked here, and again where it is loaded */
-#define SC_RDKAFKA_OLDEST 0x020002ff
-#define SC_RDKAFKA_OLDEST_NAME "2.0.2"
-
-#if RD_KAFKA_VERSION < SC_RDKAFKA_OLDEST
-#error "streamcount needs librdkafka 2.0.2 or newer"
-#endif
-
 /* What a thread asks the brokers. */
 typedef enum ScQuestionKind
 {
@@ -84,6 +76,9 @@ struct ScSource
 	char		error[SC_SOURCE_TEXT];
 	char	   *cluster_id;
 };
+
+/* Raises ERROR where the librdkafka that is loaded is too old. */
+extern void sc_source_check_library(void);
 
 /* Raises ERROR.  The result is the caller's until rd_kafka_new() takes it. */
 extern rd_kafka_conf_t *sc_source_configure(const ScStream *stream,
