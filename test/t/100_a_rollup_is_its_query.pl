@@ -2,8 +2,8 @@
 # topic and the same query over an ordinary table of the same messages give
 # the same rows; and its books balance.
 #
-# The ordinary table is loaded from what was produced, by what
-# StreamCount::Events says that a message means.  STREAMCOUNT_SEED repeats a run.
+# The ordinary table is loaded from what was produced, by what StreamCount::Events
+# says that a message means.  STREAMCOUNT_SEED repeats a run.
 
 use strict;
 use warnings;
